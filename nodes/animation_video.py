@@ -1,0 +1,42 @@
+"""A written clip as the host's VIDEO type, animated pictures and picture sequences included."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..trip_core.video_io import read_still, read_video
+
+#: Endings that the host's own VIDEO reads.
+_VIDEO_FILES = (".mp4", ".webm", ".mov", ".mkv")
+
+
+def animation_video(path: Path, fps: float) -> Any:
+    """Return the clip at ``path`` as VIDEO; nothing is read before it is asked for."""
+    from comfy_api.input_impl import VideoFromFile
+
+    if path.suffix in _VIDEO_FILES:
+        return VideoFromFile(str(path))
+
+    from comfy_api.input import VideoInput
+    from comfy_api.input_impl import VideoFromComponents
+    from comfy_api.util import VideoComponents
+
+    class AnimationVideo(VideoInput):
+        """What Pillow wrote, decoded when it is used."""
+
+        def get_components(self) -> Any:
+            """Decode all frames."""
+            if path.is_dir():
+                frames = torch.stack([read_still(file) for file in sorted(path.glob("*.png"))])
+            else:
+                frames = read_video(path)
+            rate = Fraction(fps).limit_denominator(1001)
+            return VideoComponents(images=frames.movedim(1, -1), audio=None, frame_rate=rate)
+
+        def save_to(self, *args: Any, **options: Any) -> None:
+            """Encode as the host does."""
+            VideoFromComponents(self.get_components()).save_to(*args, **options)
+
+    return AnimationVideo()

@@ -1,0 +1,148 @@
+"""One clip, one file: what Video Combine does, step by step."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..trip_core.codecs import CODECS, Codec
+from ..trip_core.encoders import Extras, VideoFormat, metadata_options
+from ..trip_core.planes import PIXEL_FORMATS
+from ..trip_core.stills import to_bytes
+from ..trip_core.video_io import VideoWriter
+from . import host
+from .sources import Source, sound, without_alpha
+
+#: What is shown where a browser cannot play the file itself.
+_PROXY = CODECS["mp4 (H.264)"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The widgets of Video Combine.
+
+    Attributes:
+        fps: Frames per second.
+        codec: Name in ``CODECS``.
+        crf: Quality, -1 for the format's own.
+        pixel_format: "auto" or one of the codec's.
+        plays: How often an animated picture plays, 0 for ever.
+        pingpong: Play backwards after forwards.
+        keep: Save, or only show.
+        prefix: File name with folders.
+        audio_fit: One of ``AUDIO_FITS``.
+    """
+
+    fps: float
+    codec: str
+    crf: int
+    pixel_format: str
+    plays: int
+    pingpong: bool
+    keep: bool
+    prefix: str
+    audio_fit: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        path: The file, or the folder of pictures.
+        name: Its name with folders below the output (or temp) folder.
+        fps: Frames per second.
+        ui: What the node shows, for the frontend.
+    """
+
+    path: Path
+    name: str
+    fps: float
+    ui: dict[str, Any]
+
+
+def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str, str]) -> Written:
+    """Write a clip.
+
+    Args:
+        clip: Its frames.
+        wishes: How.
+        audio: AUDIO to be heard; None = the clip's own, if it has one.
+        texts: Metadata by name.
+
+    Raises:
+        ValueError: If the wishes contradict each other.
+        OSError: If the disk refuses.
+    """
+    codec = CODECS[wishes.codec]
+    fps = clip.fps or wishes.fps
+    heard = sound(audio or clip.audio, wishes.audio_fit)
+    if heard is not None and wishes.audio_fit == "trim video to audio":
+        clip = clip.limited(max(math.ceil(heard.seconds * fps), 1))
+    if wishes.pingpong:
+        clip = clip.there_and_back()
+    if heard is not None and audio is None and codec.format.audio_codec is None:
+        heard = None  # a video's own sound stays behind where there is no place for it
+    frames = clip.frames()
+    first = next(frames)
+    size = (int(first.shape[1]), int(first.shape[2]))
+    format = _format(codec, wishes, has_alpha=len(first) == 4)
+    place = host.target(wishes.prefix, codec.suffix, size, wishes.keep)
+    extras = Extras(texts, heard, wishes.plays)
+    shown = place
+    with contextlib.ExitStack() as files:
+        writers = [files.enter_context(VideoWriter(place.path, fps, format, extras))]
+        if not codec.browser:
+            shown = host.target(f"{wishes.prefix}_preview", _PROXY.suffix, size, keep=False)
+            proxy = VideoWriter(shown.path, fps, _PROXY.format, Extras(sound=heard))
+            writers.append(files.enter_context(proxy))
+        progress = host.Progress(clip.num_frames)
+        for frame in _chain(first, frames):
+            for writer in writers:
+                writer.add(frame if _keeps_alpha(codec, writer.format) else without_alpha(frame))
+            progress.step()
+    if texts and not codec.carries_workflow:
+        _companion(place.path, without_alpha(first), texts)
+    ui: dict[str, Any] = {"images": _entries(place, shown, clip.num_frames)}
+    if shown.path.suffix not in ("", ".gif"):  # a GIF so marked would be shown as a video: empty
+        ui["animated"] = (True,)
+    name = str(PurePosixPath(place.subfolder, place.path.name))
+    return Written(place.path, name, fps, ui)
+
+
+def _format(codec: Codec, wishes: Wishes, has_alpha: bool) -> VideoFormat:
+    chosen = wishes.pixel_format
+    if chosen == "auto" and has_alpha:
+        chosen = next((name for name in codec.pixel_formats if PIXEL_FORMATS[name].alpha), "auto")
+    return codec.with_choices(wishes.crf, chosen)
+
+
+def _keeps_alpha(codec: Codec, format: VideoFormat) -> bool:
+    return PIXEL_FORMATS[format.pixel_format].alpha if format.codec is not None else codec.alpha
+
+
+def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from rest
+
+
+def _companion(path: Path, first: Tensor, texts: dict[str, str]) -> None:
+    """Save the first frame beside a file that cannot bring its workflow back."""
+    picture = Image.fromarray(to_bytes(first.detach().float().cpu().clamp(0, 1)))
+    picture.save(path.with_suffix(".png"), **metadata_options("PNG", texts))
+
+
+def _entries(place: host.Target, shown: host.Target, num_frames: int) -> list[dict]:
+    """Return what the node shows: the file, its stand-in, or the pictures of a sequence."""
+    if not place.path.is_dir():
+        return [shown.entry]
+    folder = replace(place, subfolder=str(Path(place.subfolder) / place.path.name))
+    return [
+        replace(folder, path=place.path / f"{index + 1:05}.png").entry
+        for index in range(num_frames)
+    ]

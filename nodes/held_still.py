@@ -1,0 +1,86 @@
+"""What Image Noise Prior binds to the conditioning, and how it reaches the network."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..trip_core.prior import PriorWeights
+
+#: Key in conditioning and LATENT dicts.
+KEY = "trip"
+
+
+@dataclass(frozen=True, eq=False)
+class HeldStill:
+    """The still of a clip, as the sampler needs it. Latents are the host's, unscaled.
+
+    Attributes:
+        still: ``[1, C, h, w]``.
+        num_frames: F.
+        prior: Weights of the prior over frames and time.
+        warped: The still moved into every frame, ``[F, C, h, w]``; with motion alone.
+        visibility: Where to trust it, ``[1, 1, F, h, w]``; with motion alone.
+        kept: Where the prior counts fully, ``[1, 1, h, w]`` in 0..1.
+    """
+
+    still: Tensor
+    num_frames: int
+    prior: PriorWeights
+    warped: Tensor | None = None
+    visibility: Tensor | None = None
+    kept: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class BoundStill:
+    """The same for the network: scaled, on its device, axes ``[1, C, F, h, w]``."""
+
+    source: HeldStill
+    still: Tensor
+    warped: Tensor | None
+    visibility: Tensor | None
+    kept: Tensor | None
+
+    def arguments(self, branches: int, frames: list[int]) -> dict[str, object]:
+        """Return what the network's forward takes, for a window of the clip's frames."""
+
+        def part(video: Tensor | None) -> Tensor | None:
+            if video is None:
+                return None
+            return video[:, :, frames].expand(branches, -1, -1, -1, -1)
+
+        return {
+            "still": self.still.expand(branches, -1, -1, -1),
+            "warped": part(self.warped),
+            "visibility": part(self.visibility),
+            "prior": WindowedPrior(self.source.prior, self.source.num_frames, frames, self.kept),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class WindowedPrior:
+    """Prior weights of a window of frames of a longer clip, with places where they are 1."""
+
+    weights: PriorWeights
+    num_frames: int
+    frames: list[int]
+    kept: Tensor | None
+
+    def __call__(self, num_frames: int, alpha_bar: Tensor) -> Tensor:
+        """Return lambda(i, t), ``[B, 1, F, 1, 1]``, or ``[B, 1, F, h, w]`` with kept places."""
+        del num_frames  # the window's; lambda follows the whole clip
+        weight = self.weights(self.num_frames, alpha_bar)[:, :, self.frames]
+        if self.kept is None:
+            return weight
+        return 1 - (1 - weight) * (1 - self.kept[:, :, None])
+
+
+def hold(conditioning: list, held: HeldStill) -> list:
+    """Return conditioning with the still bound to every entry."""
+    return [[tokens, {**values, KEY: held}] for tokens, values in conditioning]
+
+
+def repeat_frames(still: Tensor, num_frames: int) -> Tensor:
+    """Return ``[1, C, h, w]`` as a batch of frames, ``[F, C, h, w]``."""
+    return torch.cat([still] * num_frames)

@@ -1,0 +1,73 @@
+"""The core's functions on the host's MODEL and VAE wires."""
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ..trip_core.nn.motion_field import StillMotion
+from ..trip_core.pipeline import Model, estimate_motion
+from .host_model import trip_model
+
+
+class HostAutoencoder:
+    """A VAE of the host as the core's autoencoder: pixels -1..1, latents as on the wires."""
+
+    def __init__(self, vae: Any) -> None:
+        """Wrap the host's VAE."""
+        self._vae = vae
+        ratio = (
+            vae.spacial_compression_encode() if hasattr(vae, "spacial_compression_encode") else 8
+        )
+        self.downscale = int(ratio)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return latents of ``[B, 3, H, W]``."""
+        return self._vae.encode((pixels.movedim(1, -1) / 2 + 0.5).clamp(0, 1)).float().cpu()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels of latents."""
+        return self._vae.decode(latents).movedim(-1, 1) * 2 - 1
+
+
+def core_model(model: Any, vae: Any) -> Model:
+    """Return the core's view of a MODEL and its VAE.
+
+    Raises:
+        ValueError: If the MODEL is not ours or the VAE's latents are not the model's.
+    """
+    base = trip_model(model)
+    channels = base.trip_config.channels
+    if getattr(vae, "latent_channels", channels) != channels:
+        raise ValueError(
+            f"this TRIP's latents have {channels} channels, the VAE's {vae.latent_channels}; "
+            "connect the VAE of the same Load TRIP Model"
+        )
+    motion = None if base.motion_patcher is None else base.motion_patcher.model
+    text: Any = None  # the host's CLIP has encoded the text already
+    return Model(base.diffusion_model.trip, HostAutoencoder(vae), text, motion, {}, base.defaults)
+
+
+def motion(
+    model: Any, core: Model, small: Tensor, positive: list, strength: float
+) -> StillMotion | None:
+    """Return how the still moves under the positive text, on the CPU; None without a network."""
+    if core.motion is None:
+        return None
+    patcher = trip_model(model).motion_patcher
+    comfy.model_management.load_models_gpu([patcher])
+    device = patcher.load_device
+    text = positive[0][0]
+    width = core.motion.config.text_width
+    if text.shape[-1] != width:
+        raise ValueError(
+            f"this TRIP reads text tokens of width {width}; the positive conditioning's are "
+            f"{text.shape[-1]} wide: encode the text with the CLIP of the same Load TRIP Model"
+        )
+    with torch.no_grad():
+        found = estimate_motion(core, small.to(device), text[:1].to(device), strength)
+    assert found is not None
+    return StillMotion(
+        found.parameters.cpu(), found.regions.float().cpu(), found.depth.float().cpu()
+    )

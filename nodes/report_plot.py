@@ -1,0 +1,68 @@
+"""The curves of an Animation Report, drawn with Pillow alone."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ..trip_core.metrics.by_frame import FrameSeries
+
+_SIZE = (768, 480)
+_INK, _PALE, _GROUND = (40, 40, 46), (214, 214, 220), (250, 250, 252)
+_COLOURS = ((205, 92, 52), (60, 110, 170), (60, 140, 90))
+
+
+def draw_series(series: FrameSeries) -> Image.Image:
+    """Return three panels over the frames: drift, change (or motion), and the warnings below."""
+    picture = Image.new("RGB", _SIZE, _GROUND)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    drift = [
+        ("colour drift, %", _percent(series.colour)),
+        ("brightness drift, %", _percent(series.brightness)),
+    ]
+    moves = (
+        [("motion, px/frame", series.motion)]
+        if series.motion
+        else [("change from frame to frame, %", _percent(series.change))]
+    )
+    _panel(draw, font, (60, 24, 748, 190), drift, least=2.0)
+    _panel(draw, font, (60, 226, 748, 372), moves, least=0.5)
+    lines = series.warnings() or ["Nothing to complain about."]
+    head = f"first frame {series.first_frame_psnr:.1f} dB, {len(series.colour)} frames"
+    for row, line in enumerate([head, *lines][:4]):
+        draw.text((60, 396 + 20 * row), line, fill=_INK, font=font)
+    return picture
+
+
+def _panel(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    box: tuple[int, int, int, int],
+    curves: Sequence[tuple[str, Sequence[float]]],
+    least: float,
+) -> None:
+    """Draw curves in one box, their common scale at least ``least`` high."""
+    left, top, right, bottom = box
+    values = [value for _, curve in curves for value in curve]
+    low, high = min(0.0, *values), max(least, *values)
+    low = -least if low < 0 and -low < least else low
+
+    def place(index: int, count: int, value: float) -> tuple[float, float]:
+        x = left + (right - left) * index / max(count - 1, 1)
+        return x, bottom - (bottom - top) * (value - low) / (high - low)
+
+    draw.rectangle(box, outline=_PALE)
+    _, zero = place(0, 1, 0.0)
+    draw.line((left, zero, right, zero), fill=_PALE)
+    draw.text((8, top - 4), f"{high:.1f}", fill=_INK, font=font)
+    draw.text((8, bottom - 12), f"{low:.1f}", fill=_INK, font=font)
+    at = left + 8
+    for (name, curve), colour in zip(curves, _COLOURS, strict=False):
+        points = [place(index, len(curve), value) for index, value in enumerate(curve)]
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=3, joint="curve")
+        draw.text((at, top + 4), name, fill=colour, font=font)
+        at += int(draw.textlength(name, font=font)) + 24
+
+
+def _percent(values: Sequence[float]) -> list[float]:
+    return [100 * value for value in values]

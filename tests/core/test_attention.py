@@ -1,0 +1,65 @@
+"""Attention by any path is softmax(q k / sqrt(d)) v; the default layers are torch.nn's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trip_core.nn import attention, layers
+from trip_core.nn.attention import SelfAttention, attend
+from trip_core.nn.embeddings import timestep_embedding
+
+
+def exact(query, key, value):
+    return F.scaled_dot_product_attention(query.double(), key.double(), value.double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("items", "queries", "keys"), [(3, 5, 5), (3, 50, 7), (2, 70, 70)])
+def test_attention_is_attention(generator, dtype, items, queries, keys, monkeypatch):
+    q = torch.randn(items, queries, 4, 8, generator=generator).transpose(1, 2).to(dtype)
+    k, v = torch.randn(2, items, keys, 4, 8, generator=generator).transpose(2, 3).to(dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    for scores in (2**20, 4 * keys * 9, 1):  # all at once; some rows at a time; one row at a time
+        monkeypatch.setattr(attention, "_SCORES", scores)
+        out = attend(q, k, v)
+        assert out.shape == q.shape
+        torch.testing.assert_close(out.double(), exact(q, k, v), atol=tolerance, rtol=tolerance)
+
+
+def test_positions_that_take_no_part_stay_apart(generator):
+    """Attention along time at one pixel sees that pixel only."""
+    layer = SelfAttention(16, 8)
+    x = torch.randn(2, 5, 6, 16, generator=generator)  # [B, F, pixels, C]
+    with torch.no_grad():
+        together = layer(x)
+        for pixel in range(6):
+            torch.testing.assert_close(layer(x[:, :, pixel]), together[:, :, pixel])
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 24), (1, 24), (3, 5, 24), (0, 24), (2, 16, 7, 24)])
+def test_linear_equals_torch(generator, shape):
+    ours, plain = layers.Linear(24, 10), torch.nn.Linear(24, 10)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(shape, generator=generator)
+    torch.testing.assert_close(ours(x), plain(x))
+
+
+@pytest.mark.parametrize("size", [4, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_group_norm_equals_torch(generator, size, dtype):
+    ours = layers.GroupNorm(4, 16).to(dtype)
+    x = torch.randn(2, 16, size, size, generator=generator).to(dtype)
+    x = x.to(memory_format=torch.channels_last)
+    y = ours(x)
+    assert y.dtype == dtype
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    expected = F.group_norm(x.float(), 4)
+    torch.testing.assert_close(y.float(), expected, atol=1e-5 if size else 0, rtol=1e-2)
+
+
+def test_timestep_embedding():
+    embedding = timestep_embedding(torch.tensor([0, 10]), 6)
+    assert torch.equal(embedding[0], torch.tensor([1.0, 1, 1, 0, 0, 0]))
+    assert embedding[1, 0].item() == pytest.approx(torch.tensor(10.0).cos().item(), abs=1e-6)
+    with pytest.raises(ValueError, match="even width, not 7"):
+        timestep_embedding(torch.tensor([0]), 7)

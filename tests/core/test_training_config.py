@@ -1,0 +1,143 @@
+"""Configurations: unknown keys are errors, the shipped ones can be read, a tiny run goes through."""
+
+from pathlib import Path
+
+import pytest
+
+from trip_core.checkpoint import load_model
+from trip_core.training.config import TrainConfig, read_config
+from trip_core.training.run import task_options, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STAGE = """
+[run]
+name = "test"
+out = "runs/test"
+[[stage]]
+name = "one"
+task = "motion"
+steps = 2
+batch_size = 2
+learning_rate = 1e-3
+"""
+
+
+def _read(tmp_path: Path, text: str) -> TrainConfig:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return read_config(path)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_shipped_configurations_can_be_read(path: Path) -> None:
+    plan = read_config(path)
+    for stage in plan.stages:
+        task_options(stage)
+
+
+@pytest.mark.parametrize(
+    ("addition", "words"),
+    [
+        ("stepz = 3", "unknown key 'stepz'"),
+        ("steps = 3", "not a TOML file"),
+        ("clip = 'hard'", "clip in .* must be float"),
+        ("tensorboard = 1", "tensorboard in .* must be bool"),
+        ("warmup = true", "warmup in .* must be int"),
+        ("betas = [0.9]", "betas in .* must have 2 values"),
+        ("precision = 'fp8'", "must be one of 'no', 'bf16', 'fp16'"),
+        ("ema = 1.0", "ema must be in 0..1"),
+        ("save_every = 0", "save_every must be at least 1"),
+        ("[other]\nx = 1", "unknown key 'other'"),
+        ("[stage.learning_rates]\nx = 'fast'", r"learning_rates in .*\.x must be float"),
+        ("[[stage]]\nname = 'one'\ntask = 'motion'", "must say steps"),
+        ("[[pack]]\npath = 'x'\nstages = ['two']", r"names stages \['two'\]"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, addition: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _read(tmp_path, STAGE + addition)
+
+
+def test_options_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
+    plan = _read(tmp_path, STAGE + "[stage.options]\nsizes = 3")
+    with pytest.raises(ValueError, match="unknown key 'sizes'"):
+        train(plan, out=tmp_path / "run", device="cpu")
+    plan = _read(tmp_path, STAGE.replace('"motion"', '"dance"'))
+    with pytest.raises(ValueError, match="task must be one of autoencoder, motion, words, trip"):
+        train(plan, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unreadable_files_and_unknown_stages(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read"):
+        read_config(tmp_path / "nothing.toml")
+    with pytest.raises(ValueError, match="at least one"):
+        _read(tmp_path, "[run]\nname = 'x'\nout = 'y'")
+    with pytest.raises(ValueError, match="no stage 'two'"):
+        train(_read(tmp_path, STAGE), out=tmp_path, stage="two")
+
+
+def test_a_whole_tiny_run_makes_a_model_that_loads(tmp_path: Path) -> None:
+    common = "steps = 1\nbatch_size = 1\nlearning_rate = 1e-4\n"
+    bank = "bank = {size = 1, first = 1, fresh = 0}\nsize = 32\n"
+    text = f"""
+[run]
+name = "tiny"
+out = "unused"
+[[stage]]
+name = "coarse"
+task = "autoencoder"
+{common}
+[stage.options]
+{bank}
+crop = 16
+depth = 0
+learn_encoder = false
+[[stage]]
+name = "autoencoder"
+task = "autoencoder"
+{common}
+[stage.options]
+{bank}
+crop = 16
+start = "coarse"
+[[stage]]
+name = "motion"
+task = "motion"
+{common}
+[stage.options]
+{bank}
+[[stage]]
+name = "words"
+task = "words"
+{common}
+[stage.options]
+start = "motion"
+[[stage]]
+name = "trip"
+task = "trip"
+{common}
+[stage.options]
+{bank}
+num_frames = 2
+keep_clips = true
+[[pack]]
+path = "model.safetensors"
+stages = ["autoencoder", "words", "trip"]
+[pack.defaults]
+steps = 4
+understood = ["pan", "zoom"]
+"""
+    plan = _read(tmp_path, text)
+    (packed,) = train(plan, out=tmp_path / "run", device="cpu", progress=False)
+    model = load_model(packed)
+    assert model.defaults.steps == 4
+    assert model.defaults.understood == ("pan", "zoom")
+    assert model.trip.config.motion and model.motion is not None
+    assert packed.stat().st_size < 25e6
+    assert list((tmp_path / "run" / "clips").rglob("*.safetensors"))
+    made = packed.stat().st_mtime_ns
+    weights = tmp_path / "run" / "trip" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    train(plan, out=tmp_path / "run", device="cpu", progress=False)  # nothing is trained again
+    assert weights.stat().st_mtime_ns == before and packed.stat().st_mtime_ns >= made

@@ -1,0 +1,90 @@
+"""What every frame of a clip is held to: the still, moved, with the places an artist keeps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .compose import Edges, compose, overscan_view
+from .nn.motion_field import StillMotion, frame_flow
+
+
+@dataclass(frozen=True, eq=False)
+class Anchor:
+    """A still in motion, at any resolution.
+
+    Attributes:
+        still: The picture at its own resolution, ``[3, H, W]`` in 0..1.
+        motion: How it moves (batch of one).
+        num_frames: Length of the clip.
+        kept: Where the first frame stays for good, ``[1, 1, h, w]`` in 0..1; None = nowhere.
+        overscan: Show so much less of the picture that the camera never leaves it.
+    """
+
+    still: Tensor
+    motion: StillMotion
+    num_frames: int
+    kept: Tensor | None = None
+    overscan: bool = False
+
+    def to(self, device: torch.device | str) -> "Anchor":
+        """Return the same anchor on a device."""
+        motion = StillMotion(
+            self.motion.parameters.to(device),
+            self.motion.regions.to(device),
+            self.motion.depth.to(device),
+        )
+        kept = None if self.kept is None else self.kept.to(device)
+        return Anchor(self.still.to(device), motion, self.num_frames, kept, self.overscan)
+
+    @property
+    def view(self) -> float:
+        """The share of the picture that is shown, 0.5..1."""
+        return overscan_view(self.motion, self.num_frames) if self.overscan else 1.0
+
+    def frames(
+        self,
+        still: Tensor | None = None,
+        edges: Edges = "mirror",
+        generated: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield the moved still, ``[3, H, W]`` in 0..1, the first frame being the still.
+
+        Args:
+            still: The picture at another size, ``[3, h, w]``; None = at its own.
+            edges: What fills places that come into view; see ``compose.compose``.
+            generated: Generated frames, ``[F, 3, h, w]`` in 0..1, for "generate".
+        """
+        still = self.still if still is None else still
+        if self.overscan:
+            edges, generated = "overscan", None
+        kept = self._kept_at((still.shape[-2], still.shape[-1]))
+        first: Tensor | None = None
+        for frame in compose(still, self.motion, self.num_frames, edges, generated):
+            first = frame if first is None else first
+            yield frame if kept is None else torch.lerp(frame, first, kept[0])
+
+    def visibility(self, size: tuple[int, int]) -> Tensor:
+        """Return where the frames can be trusted, ``[1, 1, F, h, w]`` in 0..1, at any size."""
+        flows = (
+            frame_flow(self.motion, self.num_frames, k, self.view) for k in range(self.num_frames)
+        )
+        visible = torch.cat([visible for _, visible in flows])  # [F, 1, H, W]
+        visible = F.interpolate(visible, size, mode="area")
+        kept = self._kept_at(size)
+        if kept is not None:
+            visible = torch.maximum(visible, kept)
+        return visible.movedim(0, 1)[None]
+
+    def _kept_at(self, size: tuple[int, int]) -> Tensor | None:
+        if self.kept is None:
+            return None
+        height, width = self.kept.shape[-2:]
+        shown = [max(round(side * self.view), 1) for side in (height, width)]
+        top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
+        part = self.kept[..., top : top + shown[0], left : left + shown[1]].float()
+        if part.shape[-2] * part.shape[-1] > size[0] * size[1]:
+            return F.interpolate(part, size, mode="area")
+        return F.interpolate(part, size, mode="bilinear", align_corners=False)

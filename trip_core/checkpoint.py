@@ -1,0 +1,267 @@
+"""Checkpoints: safetensors only, one file with its config in the metadata, or a diffusers folder.
+
+A file holds the parts of a model under key prefixes, ``trip.`` (the system: ``trip.unet.``,
+``trip.fusion.``), ``motion.``, ``text.``, ``vae.``, and a JSON config per part under
+``trip_config`` in its metadata, where ``defaults`` (``pipeline.SamplingDefaults``) and ``card``
+(the model's figures) may stand beside them. What a file is, is read from its bytes, keys and
+metadata, never from its name. Nothing that could run code is ever opened: pickles are refused.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .tensor_files import Header, first_keys, read_header, read_tensors, summary, write_tensors
+
+if TYPE_CHECKING:
+    from .pipeline import Model
+
+#: The metadata key that makes a safetensors file one of ours.
+CONFIG_KEY = "trip_config"
+#: The model that ships.
+EMBEDDED = Path(__file__).parent / "embedded" / "trip-small.safetensors"
+
+Config = TypeVar("Config")
+
+
+# Files
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], config: dict[str, Any], parts: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """Write a checkpoint; the file appears under its name only when it is complete.
+
+    The same config and tensors give the same bytes.
+
+    Args:
+        path: Target; an existing file is replaced.
+        config: JSON-able, one entry per part.
+        parts: State dicts by part name.
+
+    Raises:
+        ValueError: If a tensor's data type has no place in the format.
+        OSError: If the target cannot be written.
+    """
+    tensors = {f"{part}.{key}": t for part, state in parts.items() for key, t in state.items()}
+    metadata = {"format": "pt", CONFIG_KEY: json.dumps(config, sort_keys=True)}
+    write_tensors(path, tensors, metadata)
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the config of a checkpoint file.
+
+    Raises:
+        ValueError: If the file is not one of our checkpoints; names what it holds instead.
+    """
+    header = read_header(path)
+    if CONFIG_KEY not in header.metadata:
+        raise ValueError(
+            f"{path} is a safetensors file but not a TRIP checkpoint ({_kind(header)}): "
+            f"no {CONFIG_KEY} in its metadata, first keys {first_keys(header)}; "
+            "give a checkpoint made by `train` or a ModelScopeT2V folder"
+        )
+    try:
+        config = json.loads(header.metadata[CONFIG_KEY])
+    except ValueError as error:
+        raise ValueError(f"{path} has a damaged {CONFIG_KEY} ({error}); get it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} has a {CONFIG_KEY} that is no table; get it again")
+    return config
+
+
+def load_parts(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, dict[str, Tensor]]:
+    """Read the state dicts of some parts of a checkpoint file.
+
+    Args:
+        path: A checkpoint file.
+        names: Parts to read, e.g. ``("trip", "vae")``.
+
+    Returns:
+        State dicts by part, tensors on the CPU in their stored type.
+
+    Raises:
+        ValueError: If the file cannot be read or has no tensor of a part.
+    """
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in names}
+    for key, tensor in read_tensors(path, tuple(f"{name}." for name in parts)).items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    for part, state in parts.items():
+        if not state:
+            raise ValueError(
+                f"{path} has no part {part!r}: first keys {first_keys(read_header(path))}; "
+                "give a checkpoint that holds it"
+            )
+    return parts
+
+
+def fill_module(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a state dict whose keys and shapes must be exactly the module's.
+
+    Raises:
+        ValueError: Naming the first missing, foreign and misshapen tensors.
+    """
+    want = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    have = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    faults = [
+        f"{key!r} is {list(have[key])} but the config says {list(shape)}"
+        for key, shape in want.items()
+        if key in have and have[key] != shape
+    ]
+    faults += [f"{key!r} {list(want[key])} is missing" for key in want if key not in have]
+    faults += [f"{key!r} {list(have[key])} is not known" for key in have if key not in want]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ValueError(
+            f"{name} does not fit its config: {'; '.join(faults[:3])}{more}; "
+            "use the checkpoint with the config it was saved with"
+        )
+    module.load_state_dict(dict(state))
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any], name: str) -> Config:
+    """Build a config dataclass from JSON; lists become tuples.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{name} has unknown keys {', '.join(unknown)}; known are {', '.join(known)}"
+        )
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+# Whole models
+
+
+def load_model(
+    path: str | os.PathLike[str] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> "Model":
+    """Load a model ready for ``pipeline.animate``.
+
+    Args:
+        path: A checkpoint file, a folder in diffusers' layout, or None for the model that ships.
+        device: Where all parts are put.
+        dtype: Type of the system's weights; the small parts around it stay in float32.
+
+    Returns:
+        The model in eval mode; gradients are off.
+
+    Raises:
+        ValueError: If the path is not a model that can be loaded; one sentence that names why.
+    """
+    if path is None:
+        path = EMBEDDED
+        if not path.is_file():
+            raise ValueError(
+                f"the model that ships is missing ({path}); reinstall, or give one with --model"
+            )
+    if Path(path).is_dir():
+        from .diffusers_folder import load_folder
+
+        return load_folder(Path(path), device, dtype)
+    return _load_file(Path(path), device, dtype)
+
+
+def info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a checkpoint without loading it.
+
+    Returns:
+        ``path``, ``kind``, ``bytes``, ``parts`` (tensors, parameters and types of each),
+        ``config`` and, where the file brings one, the model ``card``; ``missing`` lists parts that
+        a model of this kind has and this file has not.
+
+    Raises:
+        ValueError: As ``read_config``, or ``load_model`` for a folder.
+    """
+    from .dynamicrafter_file import dynamicrafter_info, is_dynamicrafter
+
+    path = Path(path)
+    if path.is_dir():
+        from .diffusers_folder import folder_info
+
+        return folder_info(path)
+    header = read_header(path)
+    if is_dynamicrafter(header.tensors):
+        return dynamicrafter_info(path)
+    config = read_config(path)
+    card = config.pop("card", None)
+    grouped: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    for key, entry in header.tensors.items():
+        grouped.setdefault(key.partition(".")[0], {})[key] = entry
+    return {
+        "path": str(path),
+        "kind": "TRIP checkpoint",
+        "bytes": header.size,
+        "parts": {part: summary(tensors) for part, tensors in sorted(grouped.items())},
+        "config": config,
+        **({} if card is None else {"card": card}),
+    }
+
+
+def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":
+    from .nn.autoencoder import AutoencoderConfig, TinyAutoencoder
+    from .nn.motion import MotionConfig, MotionNetwork
+    from .nn.text import TextConfig, TextEncoder
+    from .pipeline import Model, SamplingDefaults
+    from .systems.trip import TRIP, TRIPConfig
+
+    config = read_config(path)
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "trip": lambda: TRIP(TRIPConfig.from_dict(config["trip"])),
+        "vae": lambda: TinyAutoencoder(_part_config(AutoencoderConfig, config, "vae", path)),
+        "text": lambda: TextEncoder(_part_config(TextConfig, config, "text", path)),
+        "motion": lambda: MotionNetwork(_part_config(MotionConfig, config, "motion", path)),
+    }
+    foreign = sorted({k.partition(".")[0] for k in read_header(path).tensors} - set(kinds))
+    missing = [name for name in ("trip", "vae", "text") if not isinstance(config.get(name), dict)]
+    if foreign or missing:
+        raise ValueError(
+            f"{path} is no whole model: parts {missing} are missing and {foreign} are not known; "
+            f"a model has the parts {', '.join(kinds)} (motion may be absent)"
+        )
+    states = load_parts(path, [name for name in kinds if name in config])
+    parts: dict[str, Any] = {}
+    for name, state in states.items():
+        part = kinds[name]()
+        fill_module(part, state, f"part {name!r} of {path}")
+        part.to(device, dtype if name == "trip" else torch.float32)
+        parts[name] = part.eval().requires_grad_(False)
+    return Model(
+        trip=parts["trip"],
+        vae=parts["vae"],
+        text=parts["text"],
+        motion=parts.get("motion"),
+        config=config,
+        defaults=_part_config(SamplingDefaults, {"defaults": {}, **config}, "defaults", path),
+    )
+
+
+def _part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: Path) -> Config:
+    return config_from_dict(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
+
+
+def _kind(header: Header) -> str:
+    """Say what a foreign file looks like from its keys."""
+    keys = header.tensors
+    if any(key.startswith("image_proj_model.") for key in keys):
+        return "DynamiCrafter's keys"
+    if any(".temp_convs." in key for key in keys):
+        return "a ModelScopeT2V UNet without its autoencoder and text encoder"
+    if any(key.startswith(("model.diffusion_model.", "first_stage_model.")) for key in keys):
+        return "an original Stable Diffusion layout"
+    if any("lora" in key for key in keys):
+        return "LoRA weights"
+    return f"{len(keys)} unknown tensors"

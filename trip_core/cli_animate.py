@@ -1,0 +1,325 @@
+"""``python -m trip_core animate``: stills in, clips out.
+
+Everything that can be wrong (arguments, stills, targets, the checkpoint) is found before the first
+clip is begun, and a clip's file appears when it is complete.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .metrics import ClipMeter
+    from .pipeline import Model
+    from .sampling import Step
+
+MIN_FRAMES, MAX_FRAMES = 2, 128
+#: Characters of a prompt; a longer one is a paste gone wrong, and no motion is told in it.
+MAX_PROMPT = 2000
+MAX_SEED = 2**64 - 1
+EDGES = ("mirror", "generate", "overscan")
+SAMPLERS = ("ddim", "dpmpp_2m", "euler", "unipc")
+DTYPES = ("float32", "bfloat16", "float16")
+
+EXAMPLES = """\
+examples:
+  python -m trip_core animate ship.png
+      plain gentle motion; writes output/ship.mp4
+  python -m trip_core animate ship.png --prompt "the camera slowly zooms in while clouds drift left"
+  python -m trip_core animate a.png b.jpg --prompt "pan right" --size 768x512 --out clips/
+  python -m trip_core animate ship.png --prompt "gentle waves" --out ship.webm --fps 12 --json
+
+words that are understood: the camera pans left/right, tilts up/down, zooms in/out, rolls
+clockwise/counter-clockwise, moves (trucks) left/right, dollies in; clouds drift left/right;
+the water ripples; nothing moves; slowly, fast; and combinations. Other words do no harm.
+"the camera pans left" moves the picture's content to the right.
+"""
+
+
+# Arguments
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
+    command.epilog = EXAMPLES
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("stills", nargs="+", metavar="STILL", help="a picture: PNG, JPEG, WebP ...")
+    add("--prompt", type=_prompt, default="", help="what moves; without it plain gentle motion")
+    add("--negative", type=_prompt, default="", help="what should not be seen")
+    add(
+        "--out",
+        default="output",
+        help="a file ending in .mp4, .webm, .webp or .gif (replaced if it exists), or a folder, "
+        "where names are numbered so that nothing is replaced",
+    )
+    add("--frames", type=number(int, MIN_FRAMES, MAX_FRAMES), default=16, help="length in frames")
+    add("--fps", type=number(float, 0.1, 240), default=8.0, help="frames per second")
+    add(
+        "--size",
+        help="WIDTHxHEIGHT (scaled and cropped to fit) or the short side alone, in pixels; "
+        "without it the still's own size",
+    )
+    add(
+        "--edges",
+        choices=EDGES,
+        default="mirror",
+        help="what fills areas that come into view: the mirrored picture, generated content, or "
+        "none are shown because the clip starts slightly zoomed in",
+    )
+    _add_sampling(command)
+    _add_model(command)
+    add("--json", action="store_true", help="print one line of JSON a clip, with measurements")
+
+
+def _add_sampling(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--steps", type=number(int, 1, 500), help="denoising steps; without it the model's own")
+    add("--guidance", type=number(float, 0, 50), help="text guidance; without it the model's own")
+    add("--seed", type=number(int, 0, MAX_SEED), default=0, help="same seed, same file")
+    add("--sampler", choices=SAMPLERS, default="ddim", help="how the steps are made")
+    add(
+        "--prior-strength",
+        type=number(float, 0, 1),
+        default=1.0,
+        help="pull of the image noise prior towards the still, 0 to 1",
+    )
+    add(
+        "--prior-decay",
+        type=number(float, 0, 1),
+        default=0.0,
+        help="how much of that pull is gone at the last denoising step, 0 to 1",
+    )
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", help="a .safetensors checkpoint or a diffusers folder; without it the small one")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
+    add("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+
+
+def number(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
+    """Return an argument type: a number from ``low`` to ``high``, both included."""
+
+    def parse(text: str) -> Any:
+        what = "a whole number" if kind is int else "a number"
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be {what} from {low} to {high}; got {text!r}")
+        return value
+
+    return parse
+
+
+def _prompt(text: str) -> str:
+    if len(text) > MAX_PROMPT:
+        raise argparse.ArgumentTypeError(
+            f"must have at most {MAX_PROMPT} characters; got {len(text)}, shorten it"
+        )
+    return text
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """Return the short side or ``(height, width)``, checked."""
+    if text is None:
+        return None
+    from .video_io import check_still_size
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+        raise ValueError(f"--size must be WIDTHxHEIGHT or a short side, e.g. 768x512; got {text!r}")
+    lengths = [int(side) for side in sides]
+    check_still_size(lengths[-1], lengths[0], "--size")
+    return (lengths[1], lengths[0]) if len(lengths) == 2 else lengths[0]
+
+
+def _targets(stills: list[Path], out: str) -> list[Path]:
+    """Choose the file of every still's clip: the one named, or new names in the folder named."""
+    from .video_io import video_format
+
+    path = Path(out)
+    if not (path.is_dir() or out.endswith("/") or not path.suffix):
+        video_format(path)
+        if len(stills) > 1:
+            raise ValueError(f"--out must be a folder for {len(stills)} stills; got the file {out}")
+        if path.exists() and path.samefile(stills[0]):
+            raise ValueError(f"--out {out} would replace the still itself; give another name")
+        return [path]
+    targets: list[Path] = []
+    for still in stills:
+        target, number = path / f"{still.stem}.mp4", 1
+        while target.exists() or target in targets:
+            number += 1
+            target = path / f"{still.stem}-{number}.mp4"
+        targets.append(target)
+    return targets
+
+
+def _load(options: argparse.Namespace) -> "Model":
+    import torch
+
+    from .checkpoint import load_model
+
+    device = _device(options.device)
+    dtype = getattr(torch, options.dtype)
+    if dtype == torch.float16 and device.type == "cpu":
+        raise ValueError("--dtype float16 needs a GPU; use float32 or bfloat16 on a CPU")
+    return load_model(options.model, device, dtype)
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name} cannot be used here: {reason}") from None
+    return device
+
+
+# The command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Animate every still; all stills and targets are checked before the model is loaded."""
+    from . import video_io
+
+    size = _size(options.size)
+    stills = [Path(still) for still in options.stills]
+    for still in stills:
+        video_io.fit_still(video_io.read_still(still), size)
+    targets = _targets(stills, options.out)
+    for target in targets:
+        video_io.check_writable(target)
+    started = time.perf_counter()
+    model = _load(options)
+    loading = time.perf_counter() - started
+    for still, target in zip(stills, targets, strict=True):
+        facts = _animate_one(
+            model, video_io.fit_still(video_io.read_still(still), size), target, options
+        )
+        facts["seconds"] = {"load": round(loading, 3), **facts["seconds"]}
+        loading = 0.0
+        sys.stdout.write((json.dumps(facts) if options.json else _line(facts)) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def _animate_one(
+    model: "Model", still: "Tensor", target: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Animate one still into one file and return what is worth knowing about it."""
+    from .pipeline import animate
+    from .video_io import VideoWriter
+
+    with _progress("denoising") as on_step:
+        clip = animate(
+            model,
+            still,
+            options.prompt,
+            negative=options.negative,
+            num_frames=options.frames,
+            steps=options.steps,
+            guidance_scale=options.guidance,
+            seed=options.seed,
+            sampler=options.sampler,
+            edges=options.edges,
+            prior_strength=options.prior_strength,
+            prior_decay=options.prior_decay,
+            on_step=on_step,
+        )
+    meter = _Meter(still) if options.json else None
+    started, size = time.perf_counter(), [0, 0]
+    with VideoWriter(target, options.fps) as writer:
+        for frame in _bar(clip.frames, options.frames, f"writing {target.name}"):
+            size = [int(frame.shape[2]), int(frame.shape[1])]
+            writer.add(frame)
+            if meter is not None:
+                meter.add(frame)
+    # Frames are composed and measured while they are written.
+    seconds = dict(clip.seconds) | ({"measure": meter.seconds} if meter is not None else {})
+    seconds["write"] = time.perf_counter() - started
+    seconds["write"] -= seconds.get("compose", 0.0) + seconds.get("measure", 0.0)
+    return {
+        "path": str(target),
+        "frames": writer.num_frames,
+        "fps": options.fps,
+        "size": size,
+        "seed": options.seed,
+        "prompt": options.prompt,
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        **(meter.facts() if meter is not None else {}),
+    }
+
+
+class _Meter:
+    """Measures a clip against its still while it is written, and how long that takes."""
+
+    def __init__(self, still: "Tensor") -> None:
+        self._still = still
+        self._meter: ClipMeter | None = None
+        self.seconds = 0.0
+
+    def add(self, frame: "Tensor") -> None:
+        from .metrics import ClipMeter
+        from .video_io import fit_still
+
+        started = time.perf_counter()
+        if self._meter is None:
+            # A system without motion network gives frames of its own size.
+            self._meter = ClipMeter(fit_still(self._still, (frame.shape[1], frame.shape[2])))
+        self._meter.add(frame)
+        self.seconds += time.perf_counter() - started
+
+    def facts(self) -> dict[str, Any]:
+        """Return the report without what is said already, numbers short enough to read."""
+        assert self._meter is not None
+        report = self._meter.report().to_dict()
+        kept = {k: v for k, v in report.items() if k not in ("num_frames", "height", "width")}
+        return json.loads(json.dumps(kept), parse_float=lambda number: round(float(number), 5))
+
+
+def _line(facts: dict[str, Any]) -> str:
+    width, height = facts["size"]
+    return (
+        f"{facts['path']}: {facts['frames']} frames, {width}x{height}, {facts['fps']:g} fps, "
+        f"seed {facts['seed']}, {sum(facts['seconds'].values()):.1f} s"
+    )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[["Step"], None]]:
+    """Show a bar over denoising steps; gone again when they are done or fail."""
+    from tqdm import tqdm
+
+    # disable=None: no bar where stderr is not a terminal.
+    with tqdm(desc=what, unit="step", leave=False, disable=None) as bar:
+
+        def on_step(step: "Step") -> None:
+            bar.total = step.count
+            bar.update()
+
+        yield on_step
+
+
+def _bar(frames: Iterable["Tensor"], count: int, what: str) -> Iterator["Tensor"]:
+    from tqdm import tqdm
+
+    yield from tqdm(frames, what, count, leave=False, disable=None, unit="frame")

@@ -1,0 +1,1 @@
+"""The procedural video world that the models learn from."""

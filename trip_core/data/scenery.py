@@ -1,0 +1,455 @@
+"""What the world's scenes are made of: skies, far land, ground and water, things, near frames.
+
+``draw_scene`` picks a kind of place and stacks its layers. Every layer is a canvas ``CANVAS`` times
+the picture's side; x and y run in picture units, origin at the centre, y down.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from ..nn.motion_field import SKY, STATIC, WATER, coordinates
+from .textures import dead_leaves, mix, outline, power_noise, recline, relief, smoothstep, uniform
+from .things import draw_building, draw_thing
+
+#: Side of a layer's canvas in picture sides: what camera moves may bring into view.
+CANVAS = 1.5
+
+# Sky colours by the hour: zenith, horizon, lit cloud, shaded cloud (sRGB).
+_SKIES = (
+    ((0.20, 0.42, 0.78), (0.70, 0.83, 0.93), (0.98, 0.98, 0.98), (0.62, 0.68, 0.76)),  # day
+    ((0.36, 0.60, 0.86), (0.86, 0.92, 0.95), (1.00, 0.99, 0.97), (0.70, 0.74, 0.80)),  # pale day
+    ((0.28, 0.30, 0.52), (0.98, 0.66, 0.38), (1.00, 0.80, 0.60), (0.50, 0.38, 0.48)),  # sunset
+    ((0.42, 0.26, 0.46), (0.99, 0.56, 0.42), (1.00, 0.70, 0.58), (0.44, 0.28, 0.44)),  # red evening
+    ((0.48, 0.52, 0.58), (0.72, 0.75, 0.78), (0.86, 0.87, 0.88), (0.42, 0.45, 0.50)),  # overcast
+    ((0.16, 0.19, 0.25), (0.44, 0.48, 0.52), (0.60, 0.62, 0.64), (0.15, 0.17, 0.21)),  # storm
+    ((0.03, 0.05, 0.14), (0.12, 0.18, 0.34), (0.28, 0.32, 0.44), (0.06, 0.08, 0.16)),  # night
+    ((0.10, 0.24, 0.34), (0.52, 0.72, 0.68), (0.80, 0.92, 0.86), (0.22, 0.38, 0.44)),  # teal
+    ((0.62, 0.58, 0.72), (0.98, 0.86, 0.78), (1.00, 0.94, 0.90), (0.70, 0.62, 0.70)),  # dawn
+)
+_GROUNDS = (
+    (0.30, 0.42, 0.16),  # grass
+    (0.44, 0.46, 0.20),  # dry grass
+    (0.90, 0.93, 0.97),  # snow
+    (0.76, 0.66, 0.48),  # sand
+    (0.40, 0.39, 0.38),  # pavement
+    (0.34, 0.24, 0.16),  # earth
+    (0.52, 0.36, 0.24),  # desert
+    (0.22, 0.30, 0.16),  # moor
+    (0.60, 0.30, 0.34),  # flowers
+)
+_WATERS = ((0.10, 0.26, 0.34), (0.12, 0.34, 0.40), (0.06, 0.12, 0.20), (0.20, 0.28, 0.28))
+_WATERS += ((0.14, 0.44, 0.52), (0.16, 0.18, 0.16))
+_STONES = ((0.36, 0.36, 0.40), (0.24, 0.26, 0.30), (0.20, 0.30, 0.20), (0.50, 0.45, 0.42))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a scene; maps are ``[C, c, c]`` canvases.
+
+    Attributes:
+        color: sRGB, ``[3, c, c]``.
+        alpha: Coverage, ``[1, c, c]``.
+        depth: Nearness 0..1, ``[1, c, c]``.
+        region: Index into ``REGIONS``, ``[1, c, c]``.
+        movable: Whether the layer is a thing that can move by itself.
+    """
+
+    color: Tensor
+    alpha: Tensor
+    depth: Tensor
+    region: Tensor
+    movable: bool = False
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What all layers of a scene share: the place, its light, and the randomness."""
+
+    generator: Generator
+    side: int  # canvas pixels
+    x: Tensor  # [c, c]
+    y: Tensor
+    horizon: float  # y of the horizon
+    palette: Tensor  # zenith, horizon, lit, shaded; [4, 3]
+    light: float  # angle of the light
+    textures: int  # side of a texture tile
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """Return one uniform number."""
+        return uniform(self.generator, low, high)
+
+    def chance(self, probability: float) -> bool:
+        """Return True with the given probability."""
+        return self.uniform() < probability
+
+    def pick(self, options: tuple) -> Tensor:  # type: ignore[type-arg]
+        """Return one of the options as a tensor."""
+        choice = options[int(self.uniform(0, len(options) - 1e-6))]
+        return torch.tensor(choice, device=self.generator.device)
+
+    def noise(self, slope: float = 1.5, stretch: float = 1.0, count: int = 1) -> Tensor:
+        """Return power-law noise over the canvas, ``[count, c, c]``."""
+        return power_noise(self.generator, count, self.side, slope, stretch)
+
+    def tile(self, slope: float = 1.2, stretch: float = 1.0, count: int = 1) -> Tensor:
+        """Return a tiling texture of power-law noise, ``[count, t, t]``."""
+        return power_noise(self.generator, count, self.textures, slope, stretch)
+
+    def layer(
+        self, color: Tensor, alpha: Tensor | float, depth: Tensor | float, region: Tensor | int
+    ) -> Layer:
+        """Return a layer, its maps spread over the canvas."""
+        shape = (1, self.side, self.side)
+
+        def spread(value: Tensor | float) -> Tensor:
+            return torch.as_tensor(value, device=color.device).expand(shape)
+
+        return Layer(
+            color.expand(3, -1, -1).clamp(0, 1),
+            spread(alpha).float(),
+            spread(depth).float(),
+            spread(region).to(torch.uint8),
+        )
+
+
+def draw_scene(generator: Generator, size: int) -> list[Layer]:
+    """Return the layers of a random scene, far to near, for pictures of ``size`` pixels."""
+    side = round(size * CANVAS)
+    place = coordinates(side, side, like=torch.zeros((), device=generator.device)) * CANVAS
+    canvas = Canvas(
+        generator,
+        side,
+        place[0],
+        place[1],
+        horizon=uniform(generator, -0.22, 0.24),
+        palette=torch.tensor(
+            _SKIES[int(uniform(generator, 0, len(_SKIES) - 1e-6))], device=generator.device
+        ),
+        light=uniform(generator, 0, 2 * math.pi),
+        textures=max(64, size),
+    )
+    kind = canvas.uniform()
+    if kind < 0.62:
+        layers = _landscape(canvas)
+    elif kind < 0.70:
+        layers = _cloud_sea(canvas)
+    elif kind < 0.84:
+        layers = _indoors(canvas)
+    elif kind < 0.92:
+        layers = [_leaves(canvas)]
+    else:
+        layers = _heavens(canvas)
+    if canvas.chance(0.18):
+        layers.append(_near_frame(canvas))
+    return layers
+
+
+def photograph(color: Tensor, look: Tensor) -> Tensor:
+    """Give pictures their photographic look.
+
+    Args:
+        color: ``[B, 3, H, W]`` in 0..1.
+        look: Eight numbers in 0..1: gamma, contrast, saturation, three gains, vignette, unused.
+    """
+    gamma, contrast, saturation, *gains, vignette, _ = look.tolist()
+    color = color.clamp(1e-4, 1) ** (0.75 + 0.6 * gamma)
+    grey = color.mean(1, keepdim=True)
+    color = grey + (color - grey) * (0.5 + 0.9 * saturation)
+    color = 0.5 + (color - 0.5) * (0.8 + 0.4 * contrast)
+    color = color * torch.tensor([0.9 + 0.2 * g for g in gains], device=color.device).view(3, 1, 1)
+    distance = coordinates(*color.shape[-2:], like=color).square().sum(0)
+    return (color * (1 - 0.7 * max(vignette - 0.5, 0) * distance)).clamp(0, 1)
+
+
+# Places ---------------------------------------------------------------------------------------
+
+
+def _landscape(c: Canvas) -> list[Layer]:
+    """Sky, ridges or roofs, then ground, water, or both; sometimes things stand or float there."""
+    layers = [_sky(c)]
+    for k in range(int(c.uniform(0, 3.4))):
+        roofs = c.chance(0.25)
+        layers.append(_skyline(c, k) if roofs else _ridge(c, k))
+    layers.append(_lower_half(c, layers))
+    if c.chance(0.35):
+        layers.append(_trees(c))
+    if c.chance(0.22):
+        layers.append(_building(c))
+    if c.chance(0.5):
+        floating = any(bool((layer.region == WATER).any()) for layer in layers)
+        layers.append(_things(c, floating))
+    return layers
+
+
+def _cloud_sea(c: Canvas) -> list[Layer]:
+    """Peaks above a bank of clouds."""
+    layers = [_sky(c)]
+    for k in range(int(c.uniform(1, 3))):
+        layers.append(_ridge(c, k))
+    top = c.horizon + c.uniform(0.0, 0.2) + 0.06 * outline(c.generator, c.side)
+    billow = c.noise(1.4, c.uniform(1, 2.5)) * relief(c.noise(1.7), c.light, 3)
+    color = mix(c.palette[3].view(3, 1, 1), c.palette[2].view(3, 1, 1), smoothstep(-1.2, 1, billow))
+    edge = smoothstep(0, 0.06, c.y - top[None] + 0.02 * billow[0])
+    layers.append(c.layer(color, edge[None], 0.15, SKY))
+    if c.chance(0.4):
+        layers.append(_things(c, floating=False))
+    return layers
+
+
+def _indoors(c: Canvas) -> list[Layer]:
+    """A wall, a table or floor, things on it: nothing here is sky or water, whatever its colour."""
+    base = c.pick((*_GROUNDS, *_STONES, *_WATERS))
+    tint = torch.rand(3, generator=c.generator, device=c.generator.device) * 0.3
+    color = (base + tint).view(3, 1, 1)
+    fall = ((c.x - c.uniform(-0.5, 0.5)) ** 2 + (c.y - c.uniform(-0.5, 0.5)) ** 2)[None]
+    color = color * (1.15 - c.uniform(0.2, 1.2) * fall)
+    if c.chance(0.5):
+        color = color * (1 + c.uniform(0.02, 0.15) * c.noise(c.uniform(0.8, 1.8)))
+    if c.chance(0.35):  # a blurred room: soft lights, the look of a portrait's background
+        color = mix(color, (dead_leaves(c.generator, c.side, 40)[None]), 0.4)
+        color = torch.nn.functional.avg_pool2d(color[None], 9, 1, 4, count_include_pad=False)[0]
+    layers = [c.layer(color, 1.0, 0.12, STATIC)]
+    if c.chance(0.6):
+        layers.append(_ground(c, c.uniform(0.05, 0.3), c.pick(_GROUNDS)))
+    layers.append(_things(c, floating=False, large=True))
+    return layers
+
+
+def _leaves(c: Canvas) -> Layer:
+    """A wall of occluding shapes: foliage, clutter, fabric."""
+    grey = dead_leaves(c.generator, c.side, 160)[None]
+    other = dead_leaves(c.generator, c.side, 40)[None]
+    first, second, third = c.pick(_GROUNDS), c.pick(_GROUNDS), c.pick(_WATERS)
+    color = mix(first.view(3, 1, 1), second.view(3, 1, 1), grey)
+    color = mix(color, third.view(3, 1, 1), smoothstep(0.5, 0.8, other) * 0.7) * (0.5 + grey)
+    depth = (0.45 + 0.5 * c.y[None] + 0.1 * (other - 0.5)).clamp(0.1, 1)
+    return c.layer(color, 1.0, depth, STATIC)
+
+
+def _heavens(c: Canvas) -> list[Layer]:
+    """A sky and little else: clouds, stars, a nebula, perhaps something that flies."""
+    layers = [_sky(c, below=c.uniform(0.5, 1.2))]
+    if c.chance(0.5):
+        layers.append(_ridge(c, 2, at=c.uniform(0.3, 0.45)))
+    if c.chance(0.6):
+        layers.append(_things(c, floating=False, flying=True))
+    return layers
+
+
+# Layers ---------------------------------------------------------------------------------------
+
+
+def _sky(c: Canvas, below: float | None = None) -> Layer:
+    zenith, haze, lit, shaded = (p.view(3, 1, 1) for p in c.palette)
+    ground = c.horizon if below is None else below
+    height = ((c.y + 0.75) / (ground + 0.75)).clamp(0, 1)[None]
+    color = mix(zenith, haze, height ** c.uniform(0.8, 2.2))
+    if c.palette[0].mean() < 0.15 and c.chance(0.7):
+        stars = torch.rand(c.side, c.side, generator=c.generator, device=c.generator.device)
+        color = color + smoothstep(0.9975, 0.9995, stars)[None] * 0.8 * (1 - height)
+        if c.chance(0.5):
+            tints = torch.rand(3, 1, 1, generator=c.generator, device=c.generator.device)
+            color = color + tints * smoothstep(0, 2.5, c.noise(1.6)) * 0.6
+    if c.chance(0.4):
+        sx, sy = c.uniform(-0.5, 0.5), ground - c.uniform(0.0, 0.5)
+        far = ((c.x - sx) ** 2 + (c.y - sy) ** 2).sqrt()[None]
+        color = color + lit * 0.5 * torch.exp(-far / c.uniform(0.05, 0.25))
+        color = mix(color, lit.clamp_min(0.9), smoothstep(0.045, 0.03, far))
+    if c.chance(0.85):
+        shape = c.noise(c.uniform(1.4, 2.2), c.uniform(1, 3.5))
+        cover, soft = c.uniform(-0.8, 1.2), c.uniform(0.2, 1.6)
+        body = smoothstep(cover, cover + soft, shape + 0.4 * (1 - height))
+        shade = smoothstep(-1.0, 1.2, c.noise(1.5) * 0.5 + (shape - shape.roll(3, -2)) * 4)
+        color = mix(color, mix(shaded, lit, shade), body * c.uniform(0.35, 1.0))
+    return c.layer(color, 1.0, 0.03, SKY)
+
+
+def _ridge(c: Canvas, order: int, at: float | None = None) -> Layer:
+    """A line of hills or mountains, the farther the hazier."""
+    rough = c.uniform(0.35, 0.6)
+    line = outline(c.generator, c.side, 7, rough, c.uniform(1, 3))
+    lift = (0.02 + 0.42 * c.uniform() ** 2) / (1 + 0.5 * order)
+    base = c.horizon if at is None else at
+    top = base - lift * (0.55 + 0.6 * line)
+    alpha = smoothstep(0, 1.5 / c.side, c.y - top[None])
+    height = c.noise(c.uniform(1.2, 1.7), 1)
+    stone = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1)
+    color = stone * relief(height, c.light, c.uniform(0.5, 3.0)) * c.uniform(0.5, 1.0)
+    color = color * (1 + 0.15 * c.noise(0.9))
+    if c.chance(0.25):  # snow above a line
+        color = mix(
+            color, torch.tensor(0.93), smoothstep(0.1, 0.0, c.y - top[None] - 0.03 * height)
+        )
+    haze = (0.75 - 0.3 * order) * c.uniform(0.3, 1.1)
+    color = mix(color, c.palette[1].view(3, 1, 1), max(min(haze, 0.92), 0.0))
+    return c.layer(color, alpha[None], 0.08 + 0.05 * order, STATIC)
+
+
+def _skyline(c: Canvas, order: int) -> Layer:
+    """Roofs and towers, some windows lit."""
+    device = c.generator.device
+    count = int(c.uniform(8, 30))
+    heights = torch.rand(count, generator=c.generator, device=device) ** 2
+    column = ((c.x[0] / CANVAS + 0.5) * count).clamp(0, count - 1).long()
+    within = (c.x[0] / CANVAS + 0.5) * count - column
+    roof = torch.rand(count, generator=c.generator, device=device)[column] * 0.06
+    peak = (0.5 - (within - 0.5).abs()) * 2 * roof * float(c.chance(0.6))
+    scale = c.uniform(0.08, 0.35)
+    top = c.horizon + 0.02 - scale * heights[column] - peak
+    alpha = smoothstep(0, 1.5 / c.side, c.y - top[None])
+    shade = 0.5 + torch.rand(count, generator=c.generator, device=device)[column]
+    wall = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1)
+    color = wall * shade * (1 + 0.08 * c.noise(0.8)) * c.uniform(0.4, 1.0)
+    if c.chance(0.7):
+        cell = c.uniform(0.012, 0.03)
+        gx, gy = torch.floor(c.x / cell), torch.floor(c.y / (cell * 1.4))
+        frame = (c.x / cell - gx - 0.5).abs().lt(0.3) & (c.y / cell / 1.4 - gy - 0.5).abs().lt(0.32)
+        lit = ((gx * 12.9898 + gy * 78.233).sin() * 43758.5453).frac().abs() < c.uniform(0.1, 0.8)
+        glow = torch.tensor((1.0, 0.85, 0.5), device=device).view(3, 1, 1)
+        color = mix(color, glow * c.uniform(0.3, 1.0), (frame & lit).float()[None])
+    color = mix(color, c.palette[1].view(3, 1, 1), c.uniform(0.0, 0.6) / (1 + order))
+    return c.layer(color, alpha[None], 0.10 + 0.05 * order, STATIC)
+
+
+def _nearness(c: Canvas, top: Tensor | float) -> Tensor:
+    """Return the nearness of level ground below a horizon: 0.12 there, 1 at the picture's foot."""
+    return (0.12 + 0.88 * (c.y - top) / (0.62 - c.horizon)).clamp(0.05, 1)
+
+
+def _ground(c: Canvas, top: float, base: Tensor) -> Layer:
+    near = _nearness(c, top)
+    tile = torch.cat(
+        (c.tile(c.uniform(0.6, 1.4)), dead_leaves(c.generator, c.textures)[None] - 0.5)
+    )
+    grain, clutter = recline(tile, near, c.x, c.uniform(0.4, 1.6)).split(1)
+    color = base.view(3, 1, 1) * (0.75 + 0.35 * near)
+    color = color * (1 + c.uniform(0.05, 0.3) * grain) * (1 + c.uniform(0.0, 0.5) * clutter)
+    color = mix(color, c.palette[1].view(3, 1, 1), 0.35 * (1 - near) * c.uniform(0.0, 1.0))
+    edge = smoothstep(0, 2.0 / c.side, c.y - top)
+    return c.layer(color, edge[None], near[None], STATIC)
+
+
+def _lower_half(c: Canvas, above: list[Layer]) -> Layer:
+    """Ground, water, or both with a shore between them."""
+    land = _ground(c, c.horizon, c.pick(_GROUNDS))
+    share = c.uniform()
+    if share < 0.40:
+        return land
+    water = _water(c, above)
+    if share < 0.68:
+        return water
+    # A shore: a bank beside, before, or around the water.
+    line = 0.12 * outline(c.generator, c.side, 6) + c.uniform(-0.25, 0.3)
+    side = c.uniform()
+    if side < 0.4:
+        bank = c.y - c.horizon - 0.25 - line[None] * 0.6  # near bank
+    elif side < 0.7:
+        bank = (c.x - line[:, None]) * (1 if c.chance(0.5) else -1)
+    elif side < 0.85:
+        bank = 0.05 + 0.05 * line[None] - (c.y - c.horizon)  # far bank
+    else:
+        bank = (c.x - line[:, None] * 2).abs() - c.uniform(0.08, 0.3) * (
+            0.3 + 2 * (c.y - c.horizon)
+        )
+    dry = smoothstep(-0.004, 0.004, bank)[None]
+    region = torch.where(dry > 0.5, STATIC, WATER)
+    wet = mix(torch.ones_like(dry), torch.tensor(0.75), smoothstep(0.03, 0.0, bank.abs())[None])
+    return c.layer(mix(water.color, land.color * wet, dry), land.alpha, land.depth, region)
+
+
+def _water(c: Canvas, above: list[Layer]) -> Layer:
+    """Water: its own colour, the mirrored sky and land, crests and glints, in perspective."""
+    near = _nearness(c, c.horizon)
+    waves = recline(
+        c.tile(c.uniform(0.9, 1.6), c.uniform(2, 12), 2), near, c.x, c.uniform(0.4, 1.6)
+    )
+    scene = torch.zeros(3, c.side, c.side, device=c.generator.device)
+    for layer in above:
+        scene = mix(scene, layer.color, layer.alpha)
+    shift = c.uniform(0.0, 0.03) * near * waves[0]
+    mirrored = torch.stack((c.x + shift, 2 * c.horizon - c.y + 2 * shift)) / (CANVAS / 2)
+    mirror = torch.nn.functional.grid_sample(
+        scene[None], mirrored.movedim(0, -1)[None], padding_mode="reflection", align_corners=False
+    )[0]
+    body = c.pick(_WATERS).view(3, 1, 1) * (1 + 0.25 * c.noise(1.8) * c.uniform())
+    color = mix(body, mirror * 0.85, c.uniform(0.15, 0.85) * (1 - 0.5 * near))
+    color = color * (1 + c.uniform(0.02, 0.4) * waves[:1])
+    if c.chance(0.4):  # the sun's road on the water
+        road = torch.exp(-(((c.x - c.uniform(-0.4, 0.4)) / (0.06 + 0.25 * near)) ** 2))
+        glint = smoothstep(-0.3, 1.5, waves[1:]) * road * c.uniform(0.3, 1.2)
+        color = mix(color, c.palette[2].view(3, 1, 1), glint.clamp(0, 1))
+    haze = c.uniform(0, 0.9) * (1 - near) ** 2
+    color = mix(color, c.palette[1].view(3, 1, 1), haze)
+    if c.chance(0.5):
+        color = color + c.palette[2].view(3, 1, 1) * smoothstep(1.3, 2.2, waves[1:]) * c.uniform(
+            0, 0.8
+        )
+    edge = smoothstep(0, 2.0 / c.side, c.y - c.horizon)
+    return c.layer(color, edge[None], near[None], WATER)
+
+
+def _trees(c: Canvas) -> Layer:
+    """A row of trees or bushes at some distance, rooted on the ground."""
+    foot = c.horizon + c.uniform(0.0, 0.12)
+    near = min(0.9, 0.2 + 1.2 * (foot - c.horizon))
+    line = outline(c.generator, c.side, 7, 0.75, c.uniform(2, 6))
+    leaf = c.noise(0.9)
+    top = foot - (0.02 + 0.3 * c.uniform() ** 2) * (0.7 + line) + 0.01 * leaf[0]
+    gap = smoothstep(c.uniform(-0.6, 0.1), 0.3, outline(c.generator, c.side, 3, 0.5, 2))
+    alpha = smoothstep(0, 0.01, c.y - top) * smoothstep(0.012, 0.0, c.y - foot) * gap[None]
+    tone = c.pick(((0.14, 0.22, 0.10), (0.24, 0.30, 0.12), (0.40, 0.24, 0.10), (0.10, 0.12, 0.12)))
+    color = tone.view(3, 1, 1) * (1 + 0.5 * leaf).clamp(0.3, 2)
+    color = mix(color, c.palette[1].view(3, 1, 1), c.uniform(0, 0.5) * (1 - near))
+    return c.layer(color, alpha[None], near, STATIC)
+
+
+def _building(c: Canvas) -> Layer:
+    """A castle or a house on the ground or a rock, before the sky: large, often pale, and still."""
+    foot = c.horizon + c.uniform(-0.05, 0.15)
+    at, scale = (c.uniform(-0.4, 0.4), foot), c.uniform(0.15, 0.6)
+    color, alpha = draw_building(c.generator, c.x, c.y, at, scale, c.light)
+    rock = c.y - foot + 0.25 * ((c.x - at[0]).abs() / scale - 0.55) + 0.03 * c.noise(1.4)[0]
+    reach = smoothstep(0.16, 0.12, (c.y - foot).abs() + 0.1 * ((c.x - at[0]) / scale).abs())
+    mound = smoothstep(0, 0.008, rock) * reach
+    stone = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1) * relief(c.noise(1.4), c.light, 2.0)
+    color = mix(stone * 0.8, color, alpha)
+    color = mix(color, c.palette[1].view(3, 1, 1), c.uniform(0, 0.5))
+    return c.layer(color, torch.maximum(alpha, mound[None]), 0.22, STATIC)
+
+
+def _things(c: Canvas, floating: bool, large: bool = False, flying: bool = False) -> Layer:
+    """One or two things standing, floating or flying in the scene; those that could move."""
+    color = torch.zeros(3, c.side, c.side, device=c.generator.device)
+    alpha = torch.zeros(1, c.side, c.side, device=c.generator.device)
+    near = 0.3
+    for _ in range(1 if c.chance(0.7) else 2):
+        down = c.uniform(0.04, 0.36)
+        scale = c.uniform(0.25, 0.55) if large else 0.06 + 0.7 * down * c.uniform(0.5, 1.3)
+        if floating and c.chance(0.5):
+            scale = c.uniform(0.2, 0.65)  # a ship may fill the picture, wherever it floats
+        foot = c.uniform(-0.1, 0.3) if flying else min(c.horizon + down + 0.3 * large, 0.5)
+        near = 0.35 if flying else min(0.95, 0.15 + 1.4 * (foot - c.horizon))
+        at = (c.uniform(-0.35, 0.35), foot)
+        tint, mask = draw_thing(c.generator, c.x, c.y, at, scale, c.light, floating, flying)
+        color, alpha = mix(color, tint, mask), torch.maximum(alpha, mask)
+    layer = c.layer(color, alpha, max(near, 0.2), STATIC)
+    return Layer(layer.color, layer.alpha, layer.depth, layer.region, movable=True)
+
+
+def _near_frame(c: Canvas) -> Layer:
+    """Foliage, a rock, a pillar at the picture's edge, close to the viewer and often dark."""
+    leaf = c.noise(c.uniform(0.7, 1.4))
+    side = c.uniform()
+    if side < 0.4:
+        edge = c.x * (1 if c.chance(0.5) else -1) - c.uniform(0.25, 0.42) + 0.2 * c.y.abs()
+    elif side < 0.7:
+        edge = c.y - c.uniform(0.3, 0.42)
+    else:
+        edge = -c.y - c.uniform(0.3, 0.42)
+    alpha = smoothstep(0.0, 0.02, edge[None] + 0.05 * leaf)
+    tone = c.pick(((0.06, 0.08, 0.05), (0.16, 0.2, 0.1), (0.2, 0.16, 0.13), (0.3, 0.33, 0.3)))
+    color = tone.view(3, 1, 1) * (1 + 0.4 * c.noise(1.0)).clamp(0.3, 2)
+    return c.layer(color, alpha, 0.97, STATIC)

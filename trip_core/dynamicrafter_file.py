@@ -1,0 +1,287 @@
+"""DynamiCrafter's released files: which variant a file is, and its weights under our names.
+
+The layout is that of the code that trained it (lvdm), whole or pruned: ``model.diffusion_model.``
+(the UNet), ``image_proj_model.`` (the query transformer), ``first_stage_model.`` (Stable
+Diffusion's autoencoder), ``cond_stage_model.`` and ``embedder.`` (OpenCLIP's text and image towers;
+absent from pruned files) and buffers of the noise schedule. Sizes and variant are read from names,
+shapes and one buffer, so that nobody has to say what a file is; only the 512 model for two stills
+cannot be told from the 512 model.
+"""
+
+import os
+import re
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .nn.resampler import ResamplerConfig
+from .nn.unet3d import VideoUNetConfig
+from .systems.dynamicrafter import PRESETS, DynamiCrafter, DynamiCrafterConfig
+from .tensor_files import read_header, read_tensors, summary
+
+UNET, RESAMPLER, VAE = "model.diffusion_model.", "image_proj_model.", "first_stage_model."
+TEXT, VISION = "cond_stage_model.model.", "embedder.model."
+#: Parts of a whole checkpoint, and what a pruned one may lack.
+_PARTS = {
+    "unet": UNET,
+    "query transformer": RESAMPLER,
+    "autoencoder": VAE,
+    "text encoder": TEXT,
+    "image encoder": VISION,
+}
+#: Ends with the factor on the latents at the noisiest timestep; absent from the 256 model.
+_SCALE = "scale_arr"
+_PACE_NAMES = ("fps_embedding", "framestride_embed")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: Ours -> theirs, inside a convolutional block, and outside of all blocks.
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_OUTSIDE = {
+    "unet.conv_in.": "input_blocks.0.0.",
+    "unet.time_embedding.linear_1.": "time_embed.0.",
+    "unet.time_embedding.linear_2.": "time_embed.2.",
+    "unet.transformer_in.": "init_attn.0.",
+    "unet.conv_norm_out.": "out.0.",
+    "unet.conv_out.": "out.2.",
+}
+#: Ours -> place in a block of theirs, on the way down and up.
+_PLACES = {"resnets": 0, "temp_convs": 0, "attentions": 1, "temp_attentions": 2}
+
+
+def is_dynamicrafter(names: Container[str]) -> bool:
+    """Say whether tensors of these names are a DynamiCrafter."""
+    return f"{RESAMPLER}latents" in names and f"{UNET}init_attn.0.proj_in.weight" in names
+
+
+def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCrafterConfig]:
+    """Return a checkpoint's variant, one of ``PRESETS``, and its config.
+
+    Args:
+        shapes: Shapes by name, as released.
+        rescale_base: Last value of the buffer ``scale_arr``, None if there is none.
+
+    Raises:
+        ValueError: If a tensor that tells a size is missing.
+    """
+    # The 256 model alone weighs the image's share, calls the pace a frame stride and predicts
+    # epsilon; the others predict v, with zero terminal signal, and differ in their signal scale.
+    learned = any(key.endswith(".attn2.alpha") for key in shapes)
+    if learned or f"{UNET}framestride_embed.0.weight" in shapes or rescale_base is None:
+        name = "256"
+    else:
+        name = "512" if rescale_base > 0.5 else "1024"
+    try:
+        unet, resampler = _unet_config(shapes), _resampler_config(shapes)
+    except KeyError as error:
+        raise ValueError(
+            f"the tensor {error.args[0]!r} is missing, so this is no whole DynamiCrafter; "
+            "get the file again"
+        ) from None
+    # Heads are not in the shapes of the query transformer: the released ones are the UNet's.
+    inner, head_dim = resampler.num_heads, unet.attention_head_dim
+    resampler = replace(resampler, num_heads=inner // head_dim, head_dim=head_dim)
+    return name, replace(
+        PRESETS[name],
+        unet=unet,
+        resampler=resampler,
+        learned_image_scale=learned,
+        rescale_base=1.0 if rescale_base is None else round(rescale_base, 3),
+    )
+
+
+def released_names(config: DynamiCrafterConfig, pace_name: str = "fps_embedding") -> dict[str, str]:
+    """Return the released name of each of our tensors; no two share one.
+
+    Args:
+        config: Which DynamiCrafter.
+        pace_name: What the file calls the embedding of the pace.
+    """
+    with torch.device("meta"):
+        ours = DynamiCrafter(config).state_dict()
+    return {key: _released_name(key, config.unet, pace_name) for key in ours}
+
+
+def load_dynamicrafter(
+    path: str | os.PathLike[str], config: DynamiCrafterConfig | None = None
+) -> DynamiCrafter:
+    """Load the network of a DynamiCrafter file, weights in their stored type, on the CPU.
+
+    Args:
+        path: A safetensors file in the released layout.
+        config: Overrides what the file says of itself (the 512 model for two stills).
+
+    Raises:
+        ValueError: If the file cannot be read or is not a whole DynamiCrafter.
+    """
+    shapes = {key: shape for key, (_, shape) in read_header(path).tensors.items()}
+    if not is_dynamicrafter(shapes):
+        raise ValueError(f"{path} holds no DynamiCrafter; `info` says what it is")
+    try:
+        config = config or detect(shapes, _rescale_base(path, shapes))[1]
+        pace_name = next((n for n in _PACE_NAMES if f"{UNET}{n}.0.weight" in shapes), "")
+        names = released_names(config, pace_name or _PACE_NAMES[0])
+        with torch.device("meta"):
+            model = DynamiCrafter(config)
+        _check_shapes(model, names, shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    tensors = read_tensors(path, (UNET, RESAMPLER))
+    # Two projections were made as convolutions of kernel size 1: [out, in, 1].
+    state = {
+        key: tensors.pop(names[key]).reshape(tensor.shape)
+        for key, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def dynamicrafter_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a DynamiCrafter file without loading it; like ``checkpoint.info``.
+
+    Raises:
+        ValueError: If it is damaged or not a whole DynamiCrafter.
+    """
+    header = read_header(path)
+    shapes = {key: shape for key, (_, shape) in header.tensors.items()}
+    try:
+        variant, config = detect(shapes, _rescale_base(path, shapes))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    parts = {
+        name: {key: entry for key, entry in header.tensors.items() if key.startswith(prefix)}
+        for name, prefix in _PARTS.items()
+    }
+    return {
+        "path": str(Path(path)),
+        "kind": f"DynamiCrafter {variant}" + " (or 512_interp)" * (variant == "512"),
+        "bytes": header.size,
+        "parts": {name: summary(entries) for name, entries in parts.items() if entries},
+        "missing": [name for name, entries in parts.items() if not entries],
+        "config": {
+            "prediction_type": config.prediction_type,
+            "zero_terminal_snr": config.schedule.zero_terminal_snr,
+            "rescale_base": config.rescale_base,
+            "pace": config.pace,
+            "size": list(config.size),
+            "num_frames": config.resampler.num_frames,
+        },
+    }
+
+
+def _rescale_base(path: str | os.PathLike[str], shapes: Shapes) -> float | None:
+    return float(read_tensors(path, (_SCALE,))[_SCALE][-1]) if _SCALE in shapes else None
+
+
+def _unet_config(shapes: Shapes) -> VideoUNetConfig:
+    def shape(name: str) -> tuple[int, ...]:
+        return shapes[f"{UNET}{name}"]
+
+    def has(name: str) -> bool:
+        return f"{UNET}{name}" in shapes
+
+    first = shape("input_blocks.0.0.weight")
+    blocks = 1  # of theirs on the way down
+    while has(f"input_blocks.{blocks}.0.in_layers.0.weight") or has(
+        f"input_blocks.{blocks}.0.op.weight"
+    ):
+        blocks += 1
+    strides = [i for i in range(blocks) if has(f"input_blocks.{i}.0.op.weight")]
+    stages = (strides or [blocks])[0]  # blocks of a level with the strided one, or with the stem
+    starts = range(1, blocks, stages)
+    layers = stages - 1
+    widths = tuple(shape(f"input_blocks.{i}.0.out_layers.3.weight")[0] for i in starts)
+    down = [has(f"input_blocks.{i}.1.norm.weight") for i in starts]
+    return VideoUNetConfig(
+        in_channels=first[1],
+        out_channels=shape("out.2.weight")[0],
+        down_block_types=tuple("CrossAttnDownBlock3D" if a else "DownBlock3D" for a in down),
+        up_block_types=tuple("CrossAttnUpBlock3D" if a else "UpBlock3D" for a in down[::-1]),
+        block_out_channels=widths,
+        layers_per_block=layers,
+        cross_attention_dim=shape("middle_block.1.transformer_blocks.0.attn2.to_k.weight")[1],
+        attention_head_dim=shape("init_attn.0.proj_in.weight")[0] // 8,  # it has eight heads
+    )
+
+
+def _resampler_config(shapes: Shapes) -> ResamplerConfig:
+    depth = len(
+        [key for key in shapes if re.fullmatch(rf"{RESAMPLER}layers\.\d+\.0\.to_q\.weight", key)]
+    )
+    _, queries, width = shapes[f"{RESAMPLER}latents"]
+    return ResamplerConfig(
+        in_dim=shapes[f"{RESAMPLER}proj_in.weight"][1],
+        width=width,
+        out_dim=shapes[f"{RESAMPLER}proj_out.weight"][0],
+        depth=depth,
+        num_heads=shapes[f"{RESAMPLER}layers.0.0.to_q.weight"][0],
+        head_dim=1,
+        num_frames=queries // 16,  # sixteen queries a frame, whatever the size
+        num_queries=16,
+    )
+
+
+def _released_name(key: str, config: VideoUNetConfig, pace_name: str) -> str:
+    if key.startswith("resampler."):
+        return RESAMPLER + key.removeprefix("resampler.")
+    if key.startswith("fps_embedding."):
+        linear, _, kind = key.removeprefix("fps_embedding.linear_").partition(".")
+        return f"{UNET}{pace_name}.{2 * int(linear) - 2}.{kind}"
+    for ours, theirs in _OUTSIDE.items():
+        if key.startswith(ours):
+            return UNET + theirs + key.removeprefix(ours)
+    return _released_block_name(key, config)
+
+
+def _released_block_name(key: str, config: VideoUNetConfig) -> str:
+    match = re.fullmatch(r"unet\.(down|mid|up)_blocks?\.(?:(\d+)\.)?(\w+)\.(\d+)\.(.+)", key)
+    assert match is not None, key
+    way, level, part, index, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
+    if part == "resnets":
+        layer, _, kind = rest.partition(".")
+        rest = f"{_RESNET[layer]}.{kind}"
+    elif part == "temp_convs":
+        rest = f"temopral_conv.{rest}"  # sic
+    if way == "mid":  # block, attention, temporal attention, block
+        return f"{UNET}middle_block.{_PLACES[part] + 3 * index}.{rest}"
+    # A level is `stages` blocks long: on the way down its last one is strided.
+    stages, blocks = (
+        config.layers_per_block + 1,
+        "input_blocks" if way == "down" else "output_blocks",
+    )
+    start = level * stages + (way == "down")  # the stem is a block too
+    if part == "downsamplers":
+        return f"{UNET}{blocks}.{start + stages - 1}.0.op.{rest.removeprefix('conv.')}"
+    if part == "upsamplers":
+        place = 3 if config.up_block_types[level].startswith("CrossAttn") else 1
+        return f"{UNET}{blocks}.{start + stages - 1}.{place}.{rest}"
+    return f"{UNET}{blocks}.{start + index}.{_PLACES[part]}.{rest}"
+
+
+def _check_shapes(model: DynamiCrafter, names: Mapping[str, str], shapes: Shapes) -> None:
+    """Raise a ValueError that names the first tensors that do not fit."""
+    want = {names[key]: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    have = {key: shape for key, shape in shapes.items() if key.startswith((UNET, RESAMPLER))}
+    faults = [f"{key!r} {list(shape)} is missing" for key, shape in want.items() if key not in have]
+    faults += [f"{key!r} {list(have[key])} is not known" for key in have if key not in want]
+    faults += [
+        f"{key!r} is {list(have[key])} where {list(shape)} fits"
+        for key, shape in want.items()
+        if key in have and have[key] not in (shape, (*shape, 1))
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise ValueError(
+            f"its tensors are not DynamiCrafter's: {'; '.join(faults[:3])}{more}; "
+            "get the file again"
+        )

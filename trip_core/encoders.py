@@ -1,0 +1,258 @@
+"""How frames become files: video containers by PyAV, animated pictures by Pillow.
+
+The same frames give the same bytes: encoders run with a fixed number of threads, and nothing of
+the day or the machine enters the file.
+
+Colour: YUV files are BT.709, limited range, tagged as such (players guess otherwise), converted
+from float with one rounding (see ``planes``).
+"""
+
+import contextlib
+import itertools
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from .planes import PIXEL_FORMATS, fill, padded_size, planes
+from .sound import Sound, SoundTrack
+from .stills import to_bytes
+
+#: Same bytes everywhere ask for a thread count that does not follow the machine's.
+_ENCODER_THREADS = 4
+#: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
+_BT709, _LIMITED = 1, 1
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """How one file ending is written: by PyAV when it has a codec, by Pillow otherwise."""
+
+    container: str
+    codec: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+    pixel_format: str = "yuv420p"
+    audio_codec: str | None = None
+    codec_tag: str | None = None
+
+
+#: The file endings that can be written. ``bitexact`` keeps library versions and random ids out.
+FORMATS: dict[str, VideoFormat] = {
+    ".mp4": VideoFormat(
+        "mp4",
+        "libx264",
+        {"crf": "16", "preset": "medium"},
+        {"movflags": "+faststart", "fflags": "+bitexact"},
+        audio_codec="aac",
+    ),
+    ".webm": VideoFormat(
+        "webm",
+        "libvpx-vp9",
+        {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "2", "row-mt": "0"},
+        {"fflags": "+bitexact"},
+        audio_codec="libopus",
+    ),
+    ".webp": VideoFormat("WEBP", options={"quality": "90", "method": "4"}),
+    ".gif": VideoFormat("GIF"),
+}
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a file carries beside its frames.
+
+    Attributes:
+        metadata: Texts by name, stored where each container keeps them.
+        sound: What is heard; for containers with an audio codec.
+        plays: How often an animated picture plays; 0 is for ever. Videos hold no such number.
+    """
+
+    metadata: dict[str, str] = field(default_factory=dict)
+    sound: Sound | None = None
+    plays: int = 0
+
+
+class FrameFile(Protocol):
+    """A file that takes frames in order; made with its path, format, rate, frame size, extras."""
+
+    def __init__(
+        self, path: Path, format: VideoFormat, fps: Fraction, size: tuple[int, int], extras: Extras
+    ) -> None: ...
+
+    def add(self, frame: Tensor) -> None:
+        """Append a frame, ``[3, H, W]`` or with alpha ``[4, H, W]``, float32, CPU, 0..1."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        ...
+
+    def abort(self) -> None:
+        """Let go of the file, whatever state it is in."""
+        ...
+
+
+class AvFile:
+    """A container with a video stream; frames leave for the disk as they are encoded."""
+
+    def __init__(
+        self, path: Path, format: VideoFormat, fps: Fraction, size: tuple[int, int], extras: Extras
+    ) -> None:
+        assert format.codec is not None
+        options = dict(format.container_options)
+        if extras.metadata and "movflags" in options:
+            options["movflags"] += "+use_metadata_tags"  # else only well-known names are kept
+        # "file:" keeps FFmpeg from reading a colon in the name as a protocol.
+        self._container = av.open(
+            f"file:{path.absolute()}",
+            "w",
+            format=format.container,
+            container_options=options,
+        )
+        self._container.metadata.update(extras.metadata)
+        stream = self._container.add_stream(format.codec, rate=fps, options=dict(format.options))
+        assert isinstance(stream, VideoStream)
+        stream.height, stream.width = padded_size(size, format.pixel_format)
+        stream.pix_fmt = format.pixel_format
+        context = stream.codec_context
+        context.thread_count, context.thread_type = _ENCODER_THREADS, "FRAME"
+        if format.codec_tag is not None:
+            context.codec_tag = format.codec_tag
+        self._is_yuv = PIXEL_FORMATS[format.pixel_format].chroma is not None
+        if self._is_yuv:
+            context.color_range = _LIMITED
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+        self._stream, self._format, self._count = stream, format, 0
+        self._sound = None
+        if extras.sound is not None:
+            assert format.audio_codec is not None
+            self._sound = SoundTrack(self._container, format.audio_codec, extras.sound, fps)
+
+    def add(self, frame: Tensor) -> None:
+        """Encode the next frame."""
+        picture = av.VideoFrame(self._stream.width, self._stream.height, self._format.pixel_format)
+        fill(picture, planes(frame, self._format.pixel_format))
+        if self._is_yuv:
+            picture.color_range, picture.colorspace = _LIMITED, _BT709
+        picture.pts = self._count
+        picture.time_base = 1 / self._stream.codec_context.framerate
+        self._count += 1
+        self._container.mux(self._stream.encode(picture))
+        if self._sound is not None:
+            self._sound.add_frame()
+
+    def close(self) -> None:
+        """Encode what waits in the encoders and write the index."""
+        self._container.mux(self._stream.encode(None))
+        if self._sound is not None:
+            self._sound.close()
+        self._container.close()
+
+    def abort(self) -> None:
+        """Close without a word."""
+        # Closing writes a trailer, which fails again on the disk that failed before.
+        with contextlib.suppress(OSError, FFmpegError):
+            self._container.close()
+
+
+class PillowFile:
+    """An animated picture; Pillow wants all frames at once, so 8-bit frames wait in memory."""
+
+    def __init__(
+        self, path: Path, format: VideoFormat, fps: Fraction, size: tuple[int, int], extras: Extras
+    ) -> None:
+        del size
+        self._path, self._format, self._fps, self._extras = path, format, fps, extras
+        self._frames: list[Image.Image] = []
+
+    def add(self, frame: Tensor) -> None:
+        """Keep the next frame, in 8 bits."""
+        picture = Image.fromarray(to_bytes(frame))
+        if self._format.container == "GIF":
+            # One palette for all frames, the first's: the still's colours are the clip's, and a
+            # palette that changes from frame to frame flickers.
+            if not self._frames:
+                picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
+            else:
+                picture = picture.quantize(palette=self._frames[0])
+        self._frames.append(picture)
+
+    def close(self) -> None:
+        """Write all frames."""
+        # Times are rounded as ends, not as lengths, so that a long clip keeps its pace; GIF
+        # counts hundredths of a second, WebP and APNG thousandths.
+        unit = 10 if self._format.container == "GIF" else 1
+        ends = [round(i * 1000 / self._fps / unit) * unit for i in range(len(self._frames) + 1)]
+        with open(self._path, "xb") as file:
+            self._frames[0].save(
+                file,
+                format=self._format.container,
+                save_all=True,
+                append_images=self._frames[1:],
+                duration=[end - start for start, end in itertools.pairwise(ends)],
+                **self._loop(),
+                **metadata_options(self._format.container, self._extras.metadata),
+                **{key: int(value) for key, value in self._format.options.items()},
+            )
+
+    def abort(self) -> None:
+        """Forget the frames."""
+        self._frames.clear()
+
+    def _loop(self) -> dict[str, int]:
+        """Return how often the animation plays; GIF counts the repeats after the first time."""
+        plays = self._extras.plays
+        if self._format.container != "GIF":
+            return {"loop": plays}
+        return {} if plays == 1 else {"loop": max(plays - 1, 0)}
+
+
+class PngSequence:
+    """A folder of numbered PNG files, each with the metadata."""
+
+    def __init__(
+        self, path: Path, format: VideoFormat, fps: Fraction, size: tuple[int, int], extras: Extras
+    ) -> None:
+        del format, fps, size
+        self._folder, self._count = path, 0
+        self._options = metadata_options("PNG", extras.metadata)
+        path.mkdir()
+
+    def add(self, frame: Tensor) -> None:
+        """Write the next frame."""
+        self._count += 1
+        name = self._folder / f"{self._count:05}.png"
+        Image.fromarray(to_bytes(frame)).save(name, compress_level=4, **self._options)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+    def abort(self) -> None:
+        """Nothing is held open."""
+
+
+def metadata_options(container: str, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return what Pillow's ``save`` needs to store texts in a picture.
+
+    Text chunks in a PNG; in a WebP, camera tags from 0x0110 downwards, each ``name:text`` (where
+    ComfyUI looks for them); a GIF has no place that is read.
+    """
+    if not metadata or container == "GIF":
+        return {}
+    if container == "PNG":
+        chunks = PngInfo()
+        for name, text in metadata.items():
+            chunks.add_text(name, text)
+        return {"pnginfo": chunks}
+    tags = Image.Exif()
+    for tag, (name, text) in zip(range(0x0110, 0, -1), metadata.items(), strict=False):
+        tags[tag] = f"{name}:{text}"
+    return {"exif": tags}

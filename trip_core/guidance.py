@@ -1,0 +1,112 @@
+r"""Guidance: denoisers made from denoisers.
+
+A denoiser is ``denoise(z_t, t) -> x0``: noisy latents ``[B, C, F, H, W]`` and timesteps ``[B]`` in,
+clean latents out, its conditioning bound beforehand. Guidance in x0 space equals guidance of the
+noise: :math:`\epsilon` is affine in :math:`x_0` and the weights of each combination sum to 1. TRIP
+is guided after its fusion, so what is combined here is each branch's fused prediction.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+#: Predicts the clean latents from noisy latents ``[B, C, F, H, W]`` and timesteps ``[B]``.
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+def text_guidance(cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
+    r"""Return classifier-free guidance (Ho & Salimans 2022): ``u + scale (c - u)``.
+
+    Args:
+        cond: Denoiser with the text.
+        uncond: Denoiser without it (or with a negative text).
+        scale: 1 is ``cond`` alone, and ``uncond`` is then never called.
+        rescale: Phi of :func:`rescale_guidance`, 0..1.
+    """
+    check_rescale(rescale)
+    if scale == 1:
+        return cond
+
+    def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
+        with_text, without = cond(z_t, timesteps), uncond(z_t, timesteps)
+        return rescale_guidance(without + scale * (with_text - without), with_text, rescale)
+
+    return denoise
+
+
+def batched_text_guidance(both: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
+    """Return the same guidance from one call for both branches.
+
+    Args:
+        both: Denoiser bound to the conditioning of a doubled batch: all items with the text, then
+            all items without it.
+        scale: As in :func:`text_guidance`.
+        rescale: As in :func:`text_guidance`.
+    """
+    check_rescale(rescale)
+
+    def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
+        doubled = both(z_t.repeat(2, *(1,) * (z_t.ndim - 1)), timesteps.repeat(2))
+        with_text, without = doubled.chunk(2)
+        return rescale_guidance(without + scale * (with_text - without), with_text, rescale)
+
+    return denoise
+
+
+def text_image_guidance(
+    full: Denoiser,
+    image_only: Denoiser,
+    neither: Denoiser,
+    text_scale: float,
+    image_scale: float,
+    rescale: float = 0.0,
+) -> Denoiser:
+    r"""Return double-condition guidance (Brooks et al. 2023, Eq. 3).
+
+    ``n + image_scale (i - n) + text_scale (f - i)``: what the image adds and what the text adds to
+    it have scales of their own. Both scales 1 give ``full`` alone.
+
+    Args:
+        full: Denoiser with image and text.
+        image_only: Denoiser with the image, without the text.
+        neither: Denoiser with neither.
+        text_scale: How far to follow the text.
+        image_scale: How far to follow the image.
+        rescale: Phi of :func:`rescale_guidance`, 0..1.
+    """
+    check_rescale(rescale)
+    if text_scale == 1 and image_scale == 1:
+        return full
+    if image_scale == 1:
+        return text_guidance(full, image_only, text_scale, rescale)
+
+    def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
+        f, i, n = (branch(z_t, timesteps) for branch in (full, image_only, neither))
+        return rescale_guidance(n + image_scale * (i - n) + text_scale * (f - i), f, rescale)
+
+    return denoise
+
+
+def rescale_guidance(guided: Tensor, cond: Tensor, phi: float) -> Tensor:
+    r"""Return ``guided`` pulled back to the contrast of ``cond`` (Lin et al. 2023, Eq. 15-16).
+
+    :math:`\phi\, x\, \mathrm{std}(x_c) / \mathrm{std}(x) + (1 - \phi)\, x`, each item of the batch
+    by itself.
+
+    Args:
+        guided: The guided prediction x, ``[B, ...]``.
+        cond: The prediction with the condition, same shape.
+        phi: 0 (as guided) .. 1 (all of ``cond``'s contrast); the paper uses 0.7.
+    """
+    if phi == 0:
+        return guided
+    axes = tuple(range(1, guided.ndim))
+    # A constant prediction has no contrast to restore: leave it as it is.
+    spread = guided.std(axes, keepdim=True).clamp(min=1e-12)
+    return guided * (phi * cond.std(axes, keepdim=True) / spread + (1 - phi))
+
+
+def check_rescale(phi: float) -> None:
+    """Raise a ValueError if ``phi`` is not a share."""
+    if not 0 <= phi <= 1:
+        raise ValueError(f"guidance rescale must be within 0..1; got {phi}; most use 0 or 0.7")

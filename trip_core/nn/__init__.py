@@ -1,0 +1,1 @@
+"""Network blocks; none knows which system it serves."""

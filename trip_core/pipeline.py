@@ -1,0 +1,310 @@
+"""From a still and a sentence to a clip: ``animate`` is the algorithm."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .compose import Edges, compose
+from .guidance import Denoiser, batched_text_guidance
+from .nn.motion import MotionNetwork
+from .nn.motion_field import MOTION_PARAMETERS, StillMotion, motion_flow
+from .prior import PriorWeights
+from .sampling import Sampler, Step, initial_latents, sample, timesteps
+from .systems.trip import TRIP, Conditioning
+
+
+class Autoencoder(Protocol):
+    """Pixels in -1..1, ``[B, 3, H, W]``, to scaled latents, ``[B, C, H / downscale, ...]``."""
+
+    downscale: int
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return scaled latents."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels."""
+        ...
+
+
+class TextModel(Protocol):
+    """Prompts to tokens, ``[B, L, D]``."""
+
+    def encode(self, prompts: list[str]) -> Tensor:
+        """Return the prompts' tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """What a model does when it is not told otherwise.
+
+    Attributes:
+        steps: Denoising steps.
+        guidance_scale: Text guidance.
+        size: Short side of the frames that the model samples, in pixels.
+        understood: Motion parameters that passed the model's gates; the others are held back, so
+            that words for them do no harm.
+    """
+
+    steps: int = 50
+    guidance_scale: float = 9.0
+    size: int = 256
+    understood: tuple[str, ...] = tuple(MOTION_PARAMETERS)
+
+
+@dataclass(frozen=True)
+class Model:
+    """All that a clip needs.
+
+    Attributes:
+        trip: The system.
+        vae: Its autoencoder.
+        text: Its text encoder.
+        motion: The motion network of a system with motion, else None.
+        config: The checkpoint's configuration, JSON-able.
+        defaults: What is done unless told otherwise.
+    """
+
+    trip: TRIP
+    vae: Autoencoder
+    text: TextModel
+    motion: MotionNetwork | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    defaults: SamplingDefaults = SamplingDefaults()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What ``animate`` returns.
+
+    Attributes:
+        frames: Frames ``[3, H, W]`` in 0..1, made while they are read, once; the first is the
+            still.
+        latents: Sampled latents, scaled, ``[1, C, F, h, w]``; None where none were needed.
+        motion: The clip's motion; None for a system without.
+        seconds: Time of each stage so far.
+    """
+
+    frames: Iterable[Tensor]
+    latents: Tensor | None
+    motion: StillMotion | None
+    seconds: dict[str, float]
+
+
+@torch.no_grad()
+def animate(
+    model: Model,
+    still: Tensor,
+    prompt: str = "",
+    *,
+    negative: str = "",
+    num_frames: int = 16,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    seed: int = 0,
+    sampler: Sampler = "ddim",
+    edges: Edges = "mirror",
+    prior_strength: float = 1.0,
+    prior_decay: float = 0.0,
+    motion_strength: float = 1.0,
+    on_step: Callable[[Step], None] | None = None,
+) -> Clip:
+    """Animate a still.
+
+    A system with motion moves the still's own pixels; the diffusion then only fills what comes
+    into view, so it runs for ``edges="generate"`` alone. A system without samples every pixel, at
+    its own size.
+
+    Args:
+        model: See ``checkpoint.load_model``.
+        still: ``[3, H, W]`` in 0..1.
+        prompt: What moves and how; empty gives gentle motion.
+        negative: What should not be seen (sampling only).
+        num_frames: Length F.
+        steps: Denoising steps; None = the model's own.
+        guidance_scale: Text guidance; None = the model's own.
+        seed: Of the noise, drawn on the CPU.
+        sampler: See ``sampling.sample``.
+        edges: What fills places that come into view; see ``compose.compose``.
+        prior_strength: Weight of the image noise prior, 0..1; 1 is as trained, 0 none.
+        prior_decay: How much of it is gone at the last frame, 0..1; 0 is as trained.
+        motion_strength: How far things move, as a multiple of what the words say.
+        on_step: Called after every denoising step; raising in it cancels.
+
+    Raises:
+        ValueError: If a number is out of range or an option is not the model's.
+    """
+    _check(model, still, num_frames, prior_strength, prior_decay, edges)
+    clock = _Clock()
+    device = next(model.trip.parameters()).device
+    still = still.to(device)
+    small = fit_to_model(model, still)
+    with clock("text"):
+        text = model.text.encode([prompt, negative])
+    with clock("motion"):
+        motion = estimate_motion(model, small, text[:1], motion_strength)
+    latents, generated = None, None
+    if motion is None or edges == "generate":
+        prior = model.trip.config.prior.scaled(prior_strength, prior_decay)
+        with clock("encode"):
+            both = condition(model, small, text, motion, num_frames, prior)
+        with clock("sample"):
+            latents = denoise_clip(
+                model, both, num_frames, steps, guidance_scale, seed, sampler, on_step
+            )
+        with clock("decode"):
+            generated = decode(model, latents)
+    if motion is None:
+        assert generated is not None
+        return Clip(iter(generated), latents, None, clock.seconds)
+    frames = compose(still, motion, num_frames, edges, generated)
+    return Clip(clock.timed("compose", frames), latents, motion, clock.seconds)
+
+
+def fit_to_model(model: Model, still: Tensor) -> Tensor:
+    """Return the still at the size the model works at, ``[1, 3, h, w]``, in 0..1."""
+    height, width = still.shape[-2:]
+    unit = 2 * model.vae.downscale
+    scale = model.defaults.size / min(height, width)
+    size = [max(round(side * scale / unit), 1) * unit for side in (height, width)]
+    out = F.interpolate(still[None].float(), size, mode="bicubic", antialias=True)
+    return out.clamp(0, 1)
+
+
+def estimate_motion(
+    model: Model, small: Tensor, text: Tensor, strength: float = 1.0
+) -> StillMotion | None:
+    """Return what moves in a still, or None if the system has no motion network.
+
+    Args:
+        model: The model.
+        small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
+        text: Tokens of the prompt, ``[1, L, D]``.
+        strength: Multiplies all motion.
+    """
+    if model.motion is None:
+        return None
+    motion = model.motion(small, text.float())
+    allowed = [float(name in model.defaults.understood) for name in MOTION_PARAMETERS]
+    return settle(motion).scaled(strength * motion.parameters.new_tensor(allowed))
+
+
+def settle(motion: StillMotion) -> StillMotion:
+    """Return the motion without its tremor: what was hardly asked for is not done at all.
+
+    A regression never says exactly zero; under 4 % of an ordinary move (well below a pixel a
+    second) nothing was meant. Unsure regions decide: half a sky does not drift at half speed.
+    """
+    usual = motion.parameters.new_tensor(list(MOTION_PARAMETERS.values()))
+    meant = motion.parameters.abs() > 0.04 * usual
+    sharper = motion.regions**2
+    return StillMotion(
+        motion.parameters * meant, sharper / sharper.sum(1, keepdim=True), motion.depth
+    )
+
+
+def condition(
+    model: Model,
+    small: Tensor,
+    text: Tensor,
+    motion: StillMotion | None,
+    num_frames: int,
+    prior: PriorWeights,
+) -> Conditioning:
+    """Return the conditioning of both guidance branches, prompt first, in one batch."""
+    frames = (
+        small[0] if motion is None else torch.stack(list(compose(small[0], motion, num_frames)))
+    )
+    latents = model.vae.encode(frames.view(-1, *frames.shape[-3:]) * 2 - 1)  # [F or 1, C, h, w]
+    still = latents[:1]
+    if motion is None:
+        one = Conditioning(text[:1], still, prior=prior)
+    else:
+        _, visibility = motion_flow(motion, num_frames)
+        visibility = F.avg_pool3d(visibility, (1, model.vae.downscale, model.vae.downscale))
+        warped = latents.movedim(0, 1)[None]  # [1, C, F, h, w]
+        one = Conditioning(text[:1], still, warped, visibility, prior)
+    return one.followed_by(replace(one, text=text[1:]))
+
+
+def denoise_clip(
+    model: Model,
+    both: Conditioning,
+    num_frames: int,
+    steps: int | None,
+    guidance_scale: float | None,
+    seed: int,
+    sampler: Sampler,
+    on_step: Callable[[Step], None] | None,
+) -> Tensor:
+    """Return the sampled latents, ``[1, C, F, h, w]``, started from the (warped) still's noise."""
+    steps = steps or model.defaults.steps
+    scale = model.defaults.guidance_scale if guidance_scale is None else guidance_scale
+    schedule = model.trip.schedule
+    generator = torch.Generator().manual_seed(seed)
+    start = (both.still if both.warped is None else both.warped)[:1]
+    first = timesteps(schedule, sampler=sampler, steps=steps)[0]
+    noisy = initial_latents(start, num_frames, schedule, first, generator)
+    denoise: Denoiser
+    if scale == 1:
+        denoise = model.trip.denoiser(both.first_half())
+    else:
+        denoise = batched_text_guidance(model.trip.denoiser(both), scale)
+    return sample(denoise, noisy, schedule, sampler=sampler, steps=steps, on_step=on_step)
+
+
+def decode(model: Model, latents: Tensor, chunk: int = 8) -> Tensor:
+    """Decode ``[1, C, F, h, w]`` a few frames at a time; return frames ``[F, 3, H, W]`` in 0..1."""
+    parts = latents[0].movedim(1, 0).split(chunk)  # [f, C, h, w] each
+    return torch.cat([(model.vae.decode(part).float() / 2 + 0.5).clamp(0, 1) for part in parts])
+
+
+def _check(
+    model: Model,
+    still: Tensor,
+    num_frames: int,
+    prior_strength: float,
+    prior_decay: float,
+    edges: Edges,
+) -> None:
+    if still.ndim != 3 or still.shape[0] != 3:
+        raise ValueError(f"the still must be [3, H, W]; got {tuple(still.shape)}")
+    if num_frames < 1:
+        raise ValueError(f"a clip has at least 1 frame; got num_frames={num_frames}")
+    for name, value in (("prior_strength", prior_strength), ("prior_decay", prior_decay)):
+        if not 0 <= value <= 1 or math.isnan(value):
+            raise ValueError(f"{name} must be within 0..1; got {value}")
+    if model.motion is None and edges != "mirror":
+        raise ValueError(
+            f"edges={edges!r} is for models with a motion network; this one samples whole frames"
+        )
+
+
+class _Clock:
+    """Adds up the seconds of stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+    def timed(self, stage: str, frames: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yield the frames, their making timed."""
+        while True:
+            with self(stage):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame

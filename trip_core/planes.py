@@ -1,0 +1,118 @@
+"""Frames as the planes of a video's pixel format: one conversion from float, one rounding.
+
+YUV is BT.709, limited range (ITU-R BT.709-6, items 3.2-3.4: Y' = .2126 R' + .7152 G' + .0722 B',
+luma 16..235, chroma 16..240 at 8 bits). Odd sides gain one replicated row or column where chroma is
+halved. Halved chroma is sited left in a row and in the middle of two rows, as H.264 assumes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a pixel is stored.
+
+    Attributes:
+        bits: Bits of a value.
+        chroma: Pixels per chroma value along (row, column); None for RGB.
+        alpha: Whether transparency is stored.
+        packed: RGB in one plane (blue, green, red, alpha) instead of three.
+    """
+
+    bits: int = 8
+    chroma: tuple[int, int] | None = (2, 2)
+    alpha: bool = False
+    packed: bool = False
+
+
+#: The pixel formats that can be written, under FFmpeg's names.
+PIXEL_FORMATS: dict[str, PixelFormat] = {
+    "yuv420p": PixelFormat(),
+    "yuv422p": PixelFormat(chroma=(2, 1)),
+    "yuv444p": PixelFormat(chroma=(1, 1)),
+    "yuv420p10le": PixelFormat(10),
+    "yuv422p10le": PixelFormat(10, (2, 1)),
+    "yuv444p10le": PixelFormat(10, (1, 1)),
+    "yuva420p": PixelFormat(alpha=True),
+    "yuva444p10le": PixelFormat(10, (1, 1), alpha=True),
+    "bgr0": PixelFormat(chroma=None, packed=True),
+    "bgra": PixelFormat(chroma=None, alpha=True, packed=True),
+    "gbrp16le": PixelFormat(16, None),
+}
+
+
+def padded_size(size: tuple[int, int], name: str) -> tuple[int, int]:
+    """Return the (height, width) that a frame of ``size`` is stored at."""
+    across, down = PIXEL_FORMATS[name].chroma or (1, 1)
+    return size[0] + -size[0] % down, size[1] + -size[1] % across
+
+
+def planes(frame: Tensor, name: str) -> list[np.ndarray]:
+    """Return the planes of a frame.
+
+    Args:
+        frame: ``[3, H, W]`` or ``[4, H, W]`` (with alpha), float32 on the CPU, 0..1.
+        name: One of ``PIXEL_FORMATS``.
+
+    Returns:
+        Arrays ``[h, w]`` of uint8, or little-endian uint16 above 8 bits, in FFmpeg's order; one
+        array ``[H, 4 W]`` for packed formats.
+    """
+    kind = PIXEL_FORMATS[name]
+    alpha = frame[3] if len(frame) == 4 else torch.ones_like(frame[0])
+    if kind.chroma is None:
+        red, green, blue = frame[:3]
+        if kind.packed:
+            pixels = torch.stack((blue, green, red, alpha), dim=-1).flatten(1)  # [H, 4 W]
+            return [_integers(pixels * 255, kind.bits)]
+        return [_integers(plane * (2**kind.bits - 1), kind.bits) for plane in (green, blue, red)]
+    height, width = padded_size((frame.shape[1], frame.shape[2]), name)
+    pad = (0, width - frame.shape[2], 0, height - frame.shape[1])
+    red, green, blue, alpha = F.pad(torch.stack((*frame[:3], alpha))[None], pad, mode="replicate")[
+        0
+    ]
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    chroma = torch.stack([(blue - luma) / 1.8556, (red - luma) / 1.5748])  # [2, H, W], -.5...5
+    chroma = _fewer(chroma, *kind.chroma)
+    unit = 2 ** (kind.bits - 8)
+    out = [_integers((16 + 219 * luma) * unit, kind.bits)]
+    out += [_integers((128 + 224 * plane) * unit, kind.bits) for plane in chroma]
+    if kind.alpha:
+        out.append(_integers(alpha * (2**kind.bits - 1), kind.bits))
+    return out
+
+
+def fill(picture: Any, arrays: list[np.ndarray]) -> None:
+    """Copy planes into a PyAV frame, whose rows may be longer than ours."""
+    for plane, array in zip(picture.planes, arrays, strict=True):
+        rows = array.view(np.uint8).reshape(len(array), -1)
+        if plane.line_size != rows.shape[1]:
+            wide = np.zeros((len(rows), plane.line_size), np.uint8)
+            wide[:, : rows.shape[1]] = rows
+            rows = wide
+        # FFmpeg may keep spare rows below the picture; they are never read.
+        spare = plane.buffer_size - rows.size
+        plane.update(rows.tobytes() + bytes(spare) if spare > 0 else np.ascontiguousarray(rows))
+
+
+def _fewer(chroma: Tensor, across: int, down: int) -> Tensor:
+    """Return chroma ``[2, H, W]`` with fewer values in a row and in a column."""
+    if across == 1:
+        return chroma
+    kernel = torch.tensor([[1.0, 2.0, 1.0]] * down).div(4 * down).view(1, 1, down, 3)
+    padded = F.pad(chroma.unsqueeze(1), (1, 0, 0, 0), mode="replicate")
+    return F.conv2d(padded, kernel, stride=(down, across)).squeeze(1)
+
+
+def _integers(values: Tensor, bits: int) -> np.ndarray:
+    """Return values rounded to the nearest integer, as the format stores them."""
+    values = values.round()
+    if bits == 8:
+        return values.to(torch.uint8).numpy()
+    return values.to(torch.int32).numpy().astype("<u2")

@@ -1,0 +1,224 @@
+"""What a training run does, read from a TOML file into frozen dataclasses.
+
+A file holds one ``[run]`` table, any number of ``[[stage]]`` tables that are trained in order, each
+with its task's own settings under ``[stage.options]``, and an optional ``[pack]`` table that puts
+the stages' weights into one checkpoint. A key that nobody reads is an error, never ignored.
+"""
+
+import sys
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # The same parser, before it joined the standard library.
+    import tomli as tomllib
+
+T = TypeVar("T")
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage: a task and how its weights are optimised.
+
+    Attributes:
+        name: Folder of the stage inside the run's folder; later stages refer to it.
+        task: One of ``training.TASKS``.
+        steps: Optimizer steps.
+        batch_size: Samples per forward pass and process.
+        learning_rate: Peak rate of AdamW.
+        learning_rates: Other peak rates, by prefix of the parameter's name
+            (``{"trip.fusion" = 2e-4}``); the longest matching prefix counts.
+        warmup: Steps of linear warm-up.
+        decay: Shape of the rate after the warm-up.
+        final_rate: Share of the peak rate left at the last step of a cosine or linear decay.
+        betas: AdamW's running averages.
+        weight_decay: AdamW's, applied to matrices and convolutions, not to biases and norms.
+        clip: Largest norm of the gradient.
+        accumulation: Forward passes per optimizer step.
+        ema: Decay of the averaged weights that a stage hands on; 0 keeps none.
+        precision: Autocast type; "bf16" needs hardware that has it to be fast.
+        workers: Background processes that make batches; 0 makes them in the loop (on a GPU).
+        worker_threads: Threads of each of them.
+        log_every: Steps between two lines of the log.
+        save_every: Steps between two resumable checkpoints.
+        sheet_every: Steps between two sample sheets; 0 draws none.
+        keep: Resumable checkpoints kept.
+        tensorboard: Also write the log for tensorboard.
+        options: The task's own settings.
+    """
+
+    name: str
+    task: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    warmup: int = 60
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    final_rate: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    accumulation: int = 1
+    ema: float = 0.998
+    precision: Precision = "bf16"
+    workers: int = 0
+    worker_threads: int = 1
+    log_every: int = 20
+    save_every: int = 500
+    sheet_every: int = 0
+    keep: int = 2
+    tensorboard: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the numbers once, before hours are spent on them."""
+        for name in ("steps", "batch_size", "accumulation", "log_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"stage {self.name!r}: {name} must be at least 1; got {getattr(self, name)}"
+                )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"stage {self.name!r}: ema must be in 0..1 (1 excluded); {self.ema}")
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """One checkpoint made of several stages.
+
+    Attributes:
+        path: The file, relative to the run's folder.
+        stages: Stages whose modules go into it; of a module trained twice the last one counts.
+        dtype: Type the weights are stored in.
+        defaults: Fields of ``pipeline.SamplingDefaults``.
+    """
+
+    path: str
+    stages: tuple[str, ...]
+    dtype: Literal["float32", "float16", "bfloat16"] = "float16"
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run.
+
+    Attributes:
+        name: Name of the run.
+        out: Folder of the run, relative to the current folder.
+        seed: Seed of everything random.
+        stages: Trained one after the other.
+        pack: Checkpoints packed after the last stage.
+    """
+
+    name: str
+    out: str
+    stages: tuple[StageConfig, ...]
+    seed: int = 0
+    pack: tuple[PackConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that names are unique and refer to something."""
+        names = [stage.name for stage in self.stages]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"stage names must differ; {doubled} are used more than once")
+        for pack in self.pack:
+            unknown = [name for name in pack.stages if name not in names]
+            if unknown:
+                raise ValueError(f"[pack] names stages {unknown}, but the stages are {names}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain tables, the shape of the TOML file."""
+        return asdict(self)
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read a training configuration.
+
+    Args:
+        path: A TOML file: ``[run]``, ``[[stage]]`` ..., optionally ``[[pack]]``.
+
+    Raises:
+        ValueError: If the file cannot be read, a key is unknown or a value of the wrong type.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the training configuration {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not a TOML file: {error}") from error
+    _refuse_unknown(tables, ("run", "stage", "pack"), str(path))
+    run = dict(tables.get("run", {}))
+    stages, packs = tables.get("stage", []), tables.get("pack", [])
+    if not isinstance(stages, list) or not stages:
+        raise ValueError(f"{path} must have at least one [[stage]] table")
+    if not isinstance(packs, list):
+        raise ValueError(f"{path}: checkpoints to pack are written [[pack]], with two brackets")
+    return from_table(TrainConfig, run | {"stages": stages, "pack": packs}, "[run]")
+
+
+def from_table(kind: type[T], table: dict[str, Any], where: str) -> T:
+    """Build a dataclass from a table, refusing unknown keys, missing keys and wrong types.
+
+    Args:
+        kind: A dataclass, possibly of dataclasses.
+        table: Plain values, as TOML or JSON give them.
+        where: Name of the table for messages.
+
+    Raises:
+        ValueError: With the key, what was expected and what came.
+    """
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind} is not a dataclass")
+    known = [f.name for f in fields(kind)]
+    _refuse_unknown(table, known, where)
+    missing = [
+        f.name
+        for f in fields(kind)
+        if f.name not in table and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where} must say {', '.join(missing)}")
+    types_ = typing.get_type_hints(kind)
+    values = {k: _convert(types_[k], v, f"{k} in {where}") for k, v in table.items()}
+    return typing.cast(T, kind(**values))
+
+
+def _refuse_unknown(table: dict[str, Any], known: typing.Iterable[str], where: str) -> None:
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r} in {where}; known keys: {', '.join(known)}")
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as the annotated type, or explain in one sentence why it is not one."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; {value!r}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(inner) != len(value):
+            raise ValueError(f"{where} must have {len(inner)} values; got {len(value)}")
+        return tuple(_convert(k, v, where) for k, v in zip(inner, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if is_dataclass(kind) and isinstance(value, dict):
+        return from_table(typing.cast(type[Any], kind), value, f"{where} ({value.get('name', '')})")
+    plain = origin or kind
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+        raise ValueError(f"{where} must be {plain.__name__}; got {value!r}")
+    return value

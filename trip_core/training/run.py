@@ -1,0 +1,101 @@
+"""A whole training run: every stage of a configuration in order, then one checkpoint."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .autoencoder import AutoencoderOptions, AutoencoderTask
+from .config import StageConfig, TrainConfig, from_table, read_config
+from .loop import train_stage
+from .motion import MotionOptions, MotionTask
+from .pack import pack
+from .task import Task, TaskContext
+from .trip import TripOptions, TripTask
+from .words import WordsOptions, WordsTask
+
+_log = logging.getLogger(__name__)
+
+#: Name in a configuration -> (its settings, the task).
+TASKS: dict[str, tuple[type[Any], type[Any]]] = {
+    "autoencoder": (AutoencoderOptions, AutoencoderTask),
+    "motion": (MotionOptions, MotionTask),
+    "words": (WordsOptions, WordsTask),
+    "trip": (TripOptions, TripTask),
+}
+
+
+def train(
+    config: str | Path | TrainConfig,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    out: str | Path | None = None,
+    stage: str | None = None,
+    progress: bool = True,
+) -> list[Path]:
+    """Run a training configuration: stages that are already finished are not repeated.
+
+    Args:
+        config: A TOML file, or its content.
+        resume: Continue stages from their newest checkpoints.
+        device: "cpu", "cuda" or "auto" (a GPU when there is one).
+        out: Folder of the run; None takes the configuration's.
+        stage: Train only this stage, and pack nothing.
+        progress: Show progress bars.
+
+    Returns:
+        The checkpoints that were packed, or the stage's weights.
+
+    Raises:
+        ValueError: If the configuration is wrong.
+        TrainingDiverged: If a loss stops being a number.
+    """
+    plan = config if isinstance(config, TrainConfig) else read_config(config)
+    folder = Path(out if out is not None else plan.out)
+    wanted = [s for s in plan.stages if stage in (None, s.name)]
+    if not wanted:
+        names = ", ".join(s.name for s in plan.stages)
+        raise ValueError(f"there is no stage {stage!r} in this configuration; it has {names}")
+    for each in wanted:  # All settings are read before hours are spent on the first stage.
+        task_options(each)
+    weights = []
+    for each in wanted:
+        target = folder / each.name
+        done = target / "weights.safetensors"
+        if done.is_file():
+            _log.info("stage %s is finished: %s", each.name, done)
+        else:
+            task = make_task(each, folder, plan.seed, device)
+            train_stage(task, each, target, device=device, resume=resume, progress=progress)
+        weights.append(done)
+    if stage is not None:
+        return weights
+    return [pack(each, folder) for each in plan.pack]
+
+
+def task_options(stage: StageConfig) -> Any:
+    """Return the task's settings of a stage.
+
+    Raises:
+        ValueError: If the task is unknown or does not know one of the settings.
+    """
+    if stage.task not in TASKS:
+        raise ValueError(
+            f"stage {stage.name!r}: task must be one of {', '.join(TASKS)}; got {stage.task!r}"
+        )
+    return from_table(TASKS[stage.task][0], stage.options, f"[stage.options] of {stage.name!r}")
+
+
+def make_task(stage: StageConfig, run: Path, seed: int, device: str = "auto") -> Task:
+    """Build the task of a stage, its modules on the device."""
+    on = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    context = TaskContext(
+        run=run,
+        device=torch.device(on),
+        data_device=torch.device("cpu" if stage.workers else on),
+        batch_size=stage.batch_size,
+        seed=seed,
+    )
+    return TASKS[stage.task][1](task_options(stage), context)

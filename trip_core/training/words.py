@@ -1,0 +1,84 @@
+"""Training the text encoder to read motion from captions.
+
+Regions come from the picture and motion from the words, so the two are learned apart: a step on
+captions costs a fraction of one on pictures, and words need more steps.
+"""
+
+import random
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.captions import sample_caption, vocabulary
+from ..nn.motion import MotionConfig, MotionNetwork
+from ..nn.text import TextConfig, TextEncoder
+from .state import load_weights
+from .task import Batch, TaskContext
+
+#: An error below this share of an ordinary move is not seen in a clip.
+_CLOSE = 0.1
+
+
+@dataclass(frozen=True)
+class WordsOptions:
+    """Settings of the words task.
+
+    Attributes:
+        start: Earlier stage whose motion network reads the words; its pictures' side is kept as
+            it is. Empty: a new network.
+        text: Fields of ``TextConfig``; its vocabulary is the grammar's.
+    """
+
+    start: str = ""
+    text: dict[str, int] = field(default_factory=dict)
+
+
+class WordsTask:
+    """Motion parameters from captions."""
+
+    def __init__(self, options: WordsOptions, context: TaskContext) -> None:
+        """Build the networks; only what reads words is trained."""
+        self._context = context
+        self.text = TextEncoder(TextConfig(vocabulary=tuple(vocabulary()), **options.text))
+        self.motion = MotionNetwork(MotionConfig(text_width=self.text.config.width))
+        if options.start:
+            tensors, made = load_weights(context.run / options.start / "weights.safetensors")
+            self.motion = MotionNetwork(MotionConfig(**made["motion"]))
+            self.motion.load_state_dict(tensors["motion"])
+        self.motion.requires_grad_(False)
+        for part in (self.motion.read, self.motion.head):
+            part.requires_grad_(True)
+        self.modules: dict[str, nn.Module] = {"text": self.text, "motion": self.motion}
+        for module in self.modules.values():
+            module.to(context.device)
+
+    def config(self) -> dict[str, object]:
+        """Return the networks' configurations."""
+        return {"text": asdict(self.text.config), "motion": asdict(self.motion.config)}
+
+    def batch(self, index: int) -> Batch:
+        """Return captions and the motion that they mean."""
+        rng = random.Random(f"{self._context.seed} {index}")
+        captions = [sample_caption(rng) for _ in range(self._context.batch_size)]
+        ids = self.text.tokenize([caption.text for caption in captions])
+        return {
+            "ids": ids[:, : max(1, int((ids > 0).sum(1).max()))],
+            "parameters": torch.tensor([caption.parameters for caption in captions]),
+        }
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the error in ordinary moves.
+
+        Quadratic when small: under an L1 alone, the best answer to an unsure word is none at all,
+        and the network stays there for thousands of steps.
+        """
+        scale = self.motion.get_buffer("parameter_scale")
+        read = self.motion.understand(self.text(batch["ids"])) / scale
+        asked = batch["parameters"] / scale
+        right = ((read - asked).abs() < _CLOSE).all(1).float().mean()
+        return 10 * F.smooth_l1_loss(read, asked, beta=0.2), {"right": right.detach()}
+
+    def sheet(self) -> None:
+        """Words have no picture."""
