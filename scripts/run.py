@@ -54,20 +54,22 @@ def main() -> int:
     options = parser.parse_args()
     steps = CHECK if options.command == "check" else (options.command,)
     started = time.perf_counter()
+    failed = []
     try:
-        for step in steps:
+        for step in steps:  # all of them, so that one run shows everything that is wrong
             python = environment(GROUPS[step])
             if run([str(python), *STEPS[step], *options.rest]) != 0:
-                print(f"{step} failed", file=sys.stderr)
-                return 1
+                failed.append(step)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    if options.command == "check":
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    elif options.command == "check":
         print(f"check: all passed in {time.perf_counter() - started:.0f} s")
-    return 0
+    return 1 if failed else 0
 
 
 class SetupError(Exception):
@@ -82,17 +84,17 @@ def environment(groups: tuple[str, ...]) -> Path:
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         make_venv()
-    stamp = VENV / f"installed-{'-'.join(groups) or 'run'}"
     wanted = fingerprint()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
+    for stamp in VENV.glob("installed-*"):
+        if set(groups) <= set(stamp.name.split("-")) and stamp.read_text() == wanted:
+            return python
     print(f"installing into {VENV} (the first time only; a few minutes)", flush=True)
     started = time.perf_counter()
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     command = [str(python), "-m", "pip", "install", "--no-input", "--quiet", *constraints]
     if run([*command, *requirements(python, groups)]) != 0:
         raise SetupError("pip could not install; its own message is above")
-    stamp.write_text(wanted)
+    (VENV / "-".join(("installed", *groups, "run"))).write_text(wanted)
     print(f"installed in {time.perf_counter() - started:.0f} s", flush=True)
     return python
 

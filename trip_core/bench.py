@@ -142,7 +142,7 @@ def compare(
         ours = VideoUNet(config).eval()
         ours.load_state_dict(weights)
         for network in (other, ours):
-            network.to(device, dtype)
+            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns about nothing
         keys_values = ours.text_keys_values(context)
         name = _name(dtype)
         calls[f"diffusers {name}"] = (
@@ -212,7 +212,7 @@ def fusion_share(size: str, device: torch.device, rounds: int) -> float:
 
 
 def clip_seconds(path: str | None, device: torch.device) -> dict[str, float]:
-    """Return the seconds of each stage of one clip: 16 frames at 512 x 512, the model's defaults."""
+    """Return the seconds of each stage of one clip of 16 frames at 512 x 512."""
     from .checkpoint import load_model
     from .pipeline import animate
 

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from .tensor_files import Header, first_keys, read_header, read_tensors, summary, write_tensors
 
 if TYPE_CHECKING:
-    from .pipeline import Model
+    from .pipeline import Clip, Model
 
 #: The metadata key that makes a safetensors file one of ours.
 CONFIG_KEY = "trip_config"
@@ -175,6 +176,35 @@ def load_model(
     return _load_file(Path(path), device, dtype)
 
 
+def load_animator(
+    path: str | os.PathLike[str] | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> "Callable[..., Clip]":
+    """Load a model of any system and return its way from a still to a clip.
+
+    Args:
+        path: What ``load_model`` takes, or a DynamiCrafter file or its folder.
+        device: Where all parts are put.
+        dtype: Type of the system's weights.
+
+    Returns:
+        The system's ``animate`` with its model bound: still, prompt and options make a clip.
+
+    Raises:
+        ValueError: If the path is not a model that can be loaded; one sentence that names why.
+    """
+    from .dynamicrafter_file import find_dynamicrafter
+    from .dynamicrafter_folder import load_dynamicrafter_folder
+    from .pipeline import animate
+    from .pipeline_dynamicrafter import animate_dynamicrafter
+
+    file = None if path is None else find_dynamicrafter(Path(path))
+    if file is not None:
+        return partial(animate_dynamicrafter, load_dynamicrafter_folder(file, device, dtype))
+    return partial(animate, load_model(path, device, dtype))
+
+
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe a checkpoint without loading it.
 
@@ -186,16 +216,17 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: As ``read_config``, or ``load_model`` for a folder.
     """
-    from .dynamicrafter_file import dynamicrafter_info, is_dynamicrafter
+    from .dynamicrafter_file import dynamicrafter_info, find_dynamicrafter
 
     path = Path(path)
+    file = find_dynamicrafter(path)
+    if file is not None:
+        return dynamicrafter_info(file)
     if path.is_dir():
         from .diffusers_folder import folder_info
 
         return folder_info(path)
     header = read_header(path)
-    if is_dynamicrafter(header.tensors):
-        return dynamicrafter_info(path)
     config = read_config(path)
     card = config.pop("card", None)
     grouped: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}

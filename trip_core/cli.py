@@ -33,6 +33,10 @@ python -m trip_core COMMAND --help explains a command.
 """
 
 
+#: Commands that run for minutes or hours and say how far they are.
+_LOGGED = ("train", "evaluate-embedded")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
@@ -46,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         with _terminated_as_exit():
             words = sys.argv[1:] if arguments is None else arguments
             options = _parser(words).parse_args(words)
+            if options.command in _LOGGED:
+                _show_log()
             return int(options.run(options) or 0)
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left", file=sys.stderr)
@@ -81,7 +87,6 @@ def _train(options: argparse.Namespace) -> int:
     from .training.loop import TrainingDiverged
     from .training.run import train
 
-    _show_log()
     try:
         made = train(
             options.config,
@@ -216,10 +221,11 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | str]
 
 def _show_log() -> None:
     """Let the core's log appear on stderr, one line a message."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger(__package__)
-    log.addHandler(handler)
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
     log.setLevel(logging.INFO)
 
 

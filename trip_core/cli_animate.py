@@ -5,12 +5,14 @@ clip is begun, and a clip's file appears when it is complete.
 """
 
 import argparse
+import inspect
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .metrics import ClipMeter
-    from .pipeline import Model
+    from .pipeline import Clip
     from .sampling import Step
 
 MIN_FRAMES, MAX_FRAMES = 2, 128
@@ -72,11 +74,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--edges",
         choices=EDGES,
-        default="mirror",
-        help="what fills areas that come into view: the mirrored picture, generated content, or "
-        "none are shown because the clip starts slightly zoomed in",
+        help="what fills areas that come into view: the mirrored picture (mirror, the default), "
+        "generated content, or none are shown because the clip starts slightly zoomed in",
     )
     _add_sampling(command)
+    _add_dynamicrafter(command)
     _add_model(command)
     add("--json", action="store_true", help="print one line of JSON a clip, with measurements")
 
@@ -90,20 +92,40 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
     add(
         "--prior-strength",
         type=number(float, 0, 1),
-        default=1.0,
-        help="pull of the image noise prior towards the still, 0 to 1",
+        help="pull of the image noise prior towards the still, 0 to 1; without it the model's own "
+        "(1 for TRIP, 0 for DynamiCrafter)",
     )
     add(
         "--prior-decay",
         type=number(float, 0, 1),
-        default=0.0,
         help="how much of that pull is gone at the last denoising step, 0 to 1",
+    )
+
+
+def _add_dynamicrafter(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument_group("DynamiCrafter").add_argument
+    add("--end", metavar="STILL", help="the last frame; for the model made for two stills")
+    add("--loop", action="store_const", const=True, help="end where the clip begins; likewise")
+    add(
+        "--pace",
+        type=number(int, 1, 60),
+        help="frames per second of the motion, 5 to 30, lower is more motion (256 model: frame "
+        "stride, 1 to 6, higher is more)",
+    )
+    add(
+        "--image-guidance",
+        type=number(float, 0, 50),
+        help="guidance of the picture's tokens apart from the text's",
     )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("--model", help="a .safetensors checkpoint or a diffusers folder; without it the small one")
+    add(
+        "--model",
+        help="a .safetensors checkpoint, a diffusers folder or a folder with DynamiCrafter and its "
+        "encoders; without it the small model that ships",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
 
@@ -168,16 +190,16 @@ def _targets(stills: list[Path], out: str) -> list[Path]:
     return targets
 
 
-def _load(options: argparse.Namespace) -> "Model":
+def _load(options: argparse.Namespace) -> "Callable[..., Clip]":
     import torch
 
-    from .checkpoint import load_model
+    from .checkpoint import load_animator
 
     device = _device(options.device)
     dtype = getattr(torch, options.dtype)
     if dtype == torch.float16 and device.type == "cpu":
         raise ValueError("--dtype float16 needs a GPU; use float32 or bfloat16 on a CPU")
-    return load_model(options.model, device, dtype)
+    return load_animator(options.model, device, dtype)
 
 
 def _device(name: str) -> "torch.device":
@@ -209,12 +231,12 @@ def run(options: argparse.Namespace) -> int:
     for target in targets:
         video_io.check_writable(target)
     started = time.perf_counter()
-    model = _load(options)
+    animate = _load(options)
+    chosen = _chosen(animate, options)
     loading = time.perf_counter() - started
     for still, target in zip(stills, targets, strict=True):
-        facts = _animate_one(
-            model, video_io.fit_still(video_io.read_still(still), size), target, options
-        )
+        fitted = video_io.fit_still(video_io.read_still(still), size)
+        facts = _animate_one(partial(animate, **chosen), fitted, target, options)
         facts["seconds"] = {"load": round(loading, 3), **facts["seconds"]}
         loading = 0.0
         sys.stdout.write((json.dumps(facts) if options.json else _line(facts)) + "\n")
@@ -222,16 +244,37 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that were given and that not every system has."""
+    given = {
+        "edges": options.edges,
+        "prior_strength": options.prior_strength,
+        "prior_decay": options.prior_decay,
+        "end": options.end,
+        "loop": options.loop,
+        "pace": options.pace,
+        "image_guidance_scale": options.image_guidance,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    strange = sorted(given.keys() - inspect.signature(animate).parameters.keys())
+    if strange:
+        option = strange[0].removesuffix("_scale").replace("_", "-")
+        raise ValueError(f"--{option} is not for this model; leave it out or give another --model")
+    if "end" in given:
+        from .video_io import read_still
+
+        given["end"] = read_still(given["end"])
+    return given
+
+
 def _animate_one(
-    model: "Model", still: "Tensor", target: Path, options: argparse.Namespace
+    animate: "Callable[..., Clip]", still: "Tensor", target: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Animate one still into one file and return what is worth knowing about it."""
-    from .pipeline import animate
     from .video_io import VideoWriter
 
     with _progress("denoising") as on_step:
         clip = animate(
-            model,
             still,
             options.prompt,
             negative=options.negative,
@@ -240,9 +283,6 @@ def _animate_one(
             guidance_scale=options.guidance,
             seed=options.seed,
             sampler=options.sampler,
-            edges=options.edges,
-            prior_strength=options.prior_strength,
-            prior_decay=options.prior_decay,
             on_step=on_step,
         )
     meter = _Meter(still) if options.json else None

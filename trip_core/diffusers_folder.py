@@ -214,9 +214,9 @@ def _weights(folder: Path, name: str) -> Path:
     pickles = [p.name for end in ("bin", "ckpt", "pt") for p in sorted(folder.glob(f"*.{end}"))]
     if pickles:
         raise ValueError(
-            f"{folder} holds only a pickle ({pickles[0]}), which can run code when opened, so it "
-            f"is refused; convert it where you trust it to {name}.safetensors, with "
-            "safetensors.torch.save_file(torch.load(file, weights_only=True), target)"
+            f"{folder} holds only a pickle, which can run code when opened, so it is refused; "
+            f"convert it once, which runs nothing: python -m trip_core convert "
+            f"{folder / pickles[0]} {folder / name}.safetensors"
         )
     raise ValueError(f"{folder}/{name}.safetensors is missing; get the whole folder")
 

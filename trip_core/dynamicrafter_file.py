@@ -64,6 +64,15 @@ def is_dynamicrafter(names: Container[str]) -> bool:
     return f"{RESAMPLER}latents" in names and f"{UNET}init_attn.0.proj_in.weight" in names
 
 
+def find_dynamicrafter(path: Path) -> Path | None:
+    """Return the DynamiCrafter file that a path is or, as a folder, holds; None without one."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    for file in files:
+        if is_dynamicrafter(read_header(file).tensors):
+            return file
+    return None
+
+
 def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCrafterConfig]:
     """Return a checkpoint's variant, one of ``PRESETS``, and its config.
 

@@ -143,7 +143,7 @@ def animate(
         ValueError: If a number is out of range or an option is not the model's.
     """
     _check(model, still, num_frames, prior_strength, prior_decay, edges)
-    clock = _Clock()
+    clock = StageClock()
     device = next(model.trip.parameters()).device
     still = still.to(device)
     small = fit_to_model(model, still)
@@ -288,14 +288,15 @@ def _check(
         )
 
 
-class _Clock:
-    """Adds up the seconds of stages."""
+class StageClock:
+    """Adds up the seconds of a clip's stages."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Time what happens inside as part of a stage."""
         started = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started

@@ -31,6 +31,16 @@ class PixelFormat:
     packed: bool = False
 
 
+#: R'G'B' 0..1 to 8-bit Y', Cb, Cr, without their offsets 16, 128, 128.
+_BT709_LIMITED = torch.tensor(
+    [
+        [0.2126, 0.7152, 0.0722],
+        [-0.2126 / 1.8556, -0.7152 / 1.8556, 0.9278 / 1.8556],
+        [0.7874 / 1.5748, -0.7152 / 1.5748, -0.0722 / 1.5748],
+    ]
+) * torch.tensor([[219.0], [224.0], [224.0]])
+
+
 #: The pixel formats that can be written, under FFmpeg's names.
 PIXEL_FORMATS: dict[str, PixelFormat] = {
     "yuv420p": PixelFormat(),
@@ -65,25 +75,24 @@ def planes(frame: Tensor, name: str) -> list[np.ndarray]:
         array ``[H, 4 W]`` for packed formats.
     """
     kind = PIXEL_FORMATS[name]
-    alpha = frame[3] if len(frame) == 4 else torch.ones_like(frame[0])
     if kind.chroma is None:
         red, green, blue = frame[:3]
         if kind.packed:
+            alpha = frame[3] if len(frame) == 4 else torch.ones_like(red)
             pixels = torch.stack((blue, green, red, alpha), dim=-1).flatten(1)  # [H, 4 W]
             return [_integers(pixels * 255, kind.bits)]
         return [_integers(plane * (2**kind.bits - 1), kind.bits) for plane in (green, blue, red)]
     height, width = padded_size((frame.shape[1], frame.shape[2]), name)
     pad = (0, width - frame.shape[2], 0, height - frame.shape[1])
-    red, green, blue, alpha = F.pad(torch.stack((*frame[:3], alpha))[None], pad, mode="replicate")[
-        0
-    ]
-    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    chroma = torch.stack([(blue - luma) / 1.8556, (red - luma) / 1.5748])  # [2, H, W], -.5...5
-    chroma = _fewer(chroma, *kind.chroma)
+    if any(pad):
+        frame = F.pad(frame[None], pad, mode="replicate")[0]
     unit = 2 ** (kind.bits - 8)
-    out = [_integers((16 + 219 * luma) * unit, kind.bits)]
-    out += [_integers((128 + 224 * plane) * unit, kind.bits) for plane in chroma]
+    luma, *chroma = (_BT709_LIMITED @ frame[:3].flatten(1)).view(3, height, width)
+    out = [_integers(luma.add_(16).mul_(unit), kind.bits)]
+    for plane in chroma:
+        out.append(_integers(_fewer(plane, *kind.chroma).add_(128).mul_(unit), kind.bits))
     if kind.alpha:
+        alpha = frame[3] if len(frame) == 4 else torch.ones_like(frame[0])
         out.append(_integers(alpha * (2**kind.bits - 1), kind.bits))
     return out
 
@@ -102,17 +111,19 @@ def fill(picture: Any, arrays: list[np.ndarray]) -> None:
 
 
 def _fewer(chroma: Tensor, across: int, down: int) -> Tensor:
-    """Return chroma ``[2, H, W]`` with fewer values in a row and in a column."""
+    """Return chroma ``[H, W]`` with fewer values in a column (mean of 2) and row (1 2 1)."""
+    if down == 2:
+        chroma = (chroma[0::2] + chroma[1::2]).mul_(0.5)
     if across == 1:
         return chroma
-    kernel = torch.tensor([[1.0, 2.0, 1.0]] * down).div(4 * down).view(1, 1, down, 3)
-    padded = F.pad(chroma.unsqueeze(1), (1, 0, 0, 0), mode="replicate")
-    return F.conv2d(padded, kernel, stride=(down, across)).squeeze(1)
+    middle, right = chroma[:, 0::2], chroma[:, 1::2]
+    left = torch.cat((chroma[:, :1], right[:, :-1]), dim=1)
+    return torch.add(left, right).mul_(0.25).add_(middle, alpha=0.5)
 
 
 def _integers(values: Tensor, bits: int) -> np.ndarray:
     """Return values rounded to the nearest integer, as the format stores them."""
-    values = values.round()
+    values = values.round_()
     if bits == 8:
         return values.to(torch.uint8).numpy()
     return values.to(torch.int32).numpy().astype("<u2")

@@ -162,7 +162,10 @@ def initial_latents(
             f"still must be [B, C, H, W] or [B, C, {num_frames}, H, W] for {num_frames} frames; "
             f"got {tuple(still.shape)}"
         )
-    noise = draw_noise(still.shape, generator).to(still.device)
+    # Frame by frame, as hosts whose latents are a batch of frames draw it: one seed, one noise.
+    batch, channels, frames, height, width = still.shape
+    noise = draw_noise((batch, frames, channels, height, width), generator)
+    noise = noise.movedim(1, 2).contiguous().to(still.device)
     if not from_still:
         return noise
     first = torch.as_tensor(first_timestep, device=still.device).reshape(1)

@@ -44,17 +44,24 @@ def test_linear_equals_torch(generator, shape):
     torch.testing.assert_close(ours(x), plain(x))
 
 
+@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("size", [4, 40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_group_norm_equals_torch(generator, size, dtype):
+def test_group_norm_equals_torch(generator, size, dtype, trained):
     ours = layers.GroupNorm(4, 16).to(dtype)
     x = torch.randn(2, 16, size, size, generator=generator).to(dtype)
-    x = x.to(memory_format=torch.channels_last)
+    x = x.to(memory_format=torch.channels_last).requires_grad_(trained)
     y = ours(x)
     assert y.dtype == dtype
     assert y.is_contiguous(memory_format=torch.channels_last)
-    expected = F.group_norm(x.float(), 4)
-    torch.testing.assert_close(y.float(), expected, atol=1e-5 if size else 0, rtol=1e-2)
+    exact = x.detach().float().requires_grad_(trained)
+    expected = F.group_norm(exact, 4)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(y.float(), expected, atol=tolerance, rtol=tolerance)
+    if trained:
+        y.pow(3).sum().backward()
+        expected.pow(3).sum().backward()
+        torch.testing.assert_close(x.grad.float(), exact.grad, atol=0.5, rtol=0.1)
 
 
 def test_timestep_embedding():

@@ -121,7 +121,7 @@ def test_pickles_are_refused_whatever_their_name(tmp_path, kind):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("model/data.pkl", pickle.dumps({}))
-    assert "save_file" in refused(path, "is a pickle")
+    assert "python -m trip_core convert" in refused(path, "is a pickle")
 
 
 @pytest.mark.parametrize("keep", [9, 500, 0.5, -1])

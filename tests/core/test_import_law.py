@@ -18,11 +18,21 @@ CORE = ROOT / "trip_core"
 #: The floors of the house, lowest first; a module may import from its own floor and below.
 FLOORS = (
     ("schedule", "prediction", "prior"),
-    ("nn", "tensor_files", "stills", "planes", "sound", "encoders", "video_io"),
-    ("fusion", "guidance", "sampling", "compose"),
+    (
+        "nn",
+        "clip_pixels",
+        "tensor_files",
+        "stills",
+        "planes",
+        "sound",
+        "encoders",
+        "codecs",
+        "video_io",
+    ),
+    ("fusion", "guidance", "sampling", "compose", "anchor"),
     ("systems",),
-    ("pipeline",),
-    ("checkpoint", "diffusers_folder"),
+    ("pipeline", "pipeline_dynamicrafter"),
+    ("checkpoint", "convert", "diffusers_folder", "dynamicrafter_file", "dynamicrafter_folder"),
     ("data", "training", "metrics"),
     ("evaluate", "bench", "cli", "cli_animate", "__main__"),
 )
@@ -118,14 +128,13 @@ def test_the_core_imports_without_the_heavy_libraries():
 def test_the_pack_imports_without_comfyui():
     code = (
         "import importlib.util, sys\n"
-        "spec = importlib.util.spec_from_file_location('a path/to.the pack', '__init__.py',\n"
+        "spec = importlib.util.spec_from_file_location('a path_x_to/the pack', '__init__.py',\n"
         "    submodule_search_locations=['.'])\n"
         "pack = importlib.util.module_from_spec(spec)\n"
         "sys.modules[spec.name] = pack\n"
         "spec.loader.exec_module(pack)\n"
         "assert isinstance(pack.NODE_CLASS_MAPPINGS, dict)\n"
         "assert set(pack.NODE_CLASS_MAPPINGS) == set(pack.NODE_DISPLAY_NAME_MAPPINGS)\n"
-        "assert 'torch' not in sys.modules or pack.NODE_CLASS_MAPPINGS\n"
     )
     done = python(code)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from trip_core.prediction import x0_from
 from trip_core.prior import blend_towards_still
 from trip_core.sampling import Step, draw_noise, initial_latents, sample, timesteps
-from trip_core.schedule import noise_schedule
+from trip_core.schedule import NoiseSchedule, dynamic_rescale, noise_schedule
 
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "unipc")
 SCHEDULES = {
@@ -155,7 +155,8 @@ def test_latents_start_from_the_still_with_the_noise_of_the_first_timestep(gener
     assert abs(z_T.std() - (1 - a).sqrt()) < 0.02
     seeded = torch.Generator().manual_seed(7)
     pure = initial_latents(still, 8, schedule, 981, seeded, from_still=False)
-    assert torch.equal(pure, draw_noise(pure.shape, torch.Generator().manual_seed(7)))
+    by_frame = draw_noise(pure.movedim(1, 2).shape, torch.Generator().manual_seed(7))
+    assert torch.equal(pure, by_frame.movedim(1, 2))
     warped = still.unsqueeze(2).expand(-1, -1, 8, -1, -1)
     again = initial_latents(warped, 8, schedule, 981, torch.Generator().manual_seed(7))
     torch.testing.assert_close(again - (1 - a).sqrt() * pure, a.sqrt() * warped)
@@ -186,3 +187,61 @@ def test_wrong_noise_is_one_sentence(generator):
         draw_noise(SHAPE, [generator])
     with pytest.raises(ValueError, match=r"4 frames; got \(1, 3, 5, 6, 7\)"):
         initial_latents(torch.zeros(1, 3, 5, 6, 7), 4, noise_schedule(), 981, generator)
+
+
+@pytest.mark.parametrize("steps", [3, 7, 30, 50])
+def test_trailing_timesteps_start_at_the_last_one(steps):
+    schedule = noise_schedule(zero_terminal_snr=True)
+    for sampler in SAMPLERS:
+        times = timesteps(schedule, sampler=sampler, steps=steps, spacing="trailing")
+        assert times[0] == 999
+        assert len(times) == steps
+        assert (times.diff() < 0).all()
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [30, 151])
+def test_the_exact_flow_is_followed_under_a_signal_scale_and_any_stride(sampler, steps, generator):
+    """Latents are scaled in the network's world alone: clean ones come out as without."""
+    plain = noise_schedule()
+    scaled = NoiseSchedule(plain.alphas_cumprod, dynamic_rescale(0.5))
+    mean, std = 0.3, 0.5
+
+    def denoise(z_t, t):
+        share = (scaled.alpha_bar(t).sqrt() * scaled.signal(t)).view(-1, 1, 1, 1, 1)
+        power = (share * std).square() + 1 - scaled.alpha_bar(t).view(-1, 1, 1, 1, 1)
+        return mean + share * std**2 / power * (z_t - share * mean)
+
+    options = {"sampler": sampler, "steps": steps, "spacing": "trailing"}
+    first = timesteps(scaled, **options)[0]
+    share = (scaled.alpha_bar(first).sqrt() * scaled.signal(first)).item()
+    spread = ((share * std) ** 2 + 1 - scaled.alpha_bar(first).item()) ** 0.5
+    unit = torch.randn(1, 2, 3, 4, 4, generator=generator)
+    x0 = sample(denoise, share * mean + spread * unit, scaled, **options)
+    assert (x0 - mean - std * unit).abs().mean() < 2 / steps
+
+
+def test_landing_first_keeps_the_last_signal_and_the_first_noise_level(generator):
+    plain = noise_schedule()
+    schedule = NoiseSchedule(plain.alphas_cumprod, dynamic_rescale(0.7))
+    z_T = torch.randn(1, 2, 3, 4, 4, generator=generator)
+    options = {"steps": 1, "spacing": "trailing", "landing": "first"}
+    still = torch.full_like(z_T, 0.4)
+    landed = sample(lambda *_: still, z_T, schedule, **options)
+    last, first = (schedule.alpha_bar(torch.tensor(t)) for t in (999, 0))
+    epsilon = (z_T - last.sqrt() * 0.7 * still) / (1 - last).sqrt()
+    expected = first.sqrt() * 0.7 * still + (1 - first).sqrt() * epsilon
+    torch.testing.assert_close(landed, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"spacing": "middle"}, "spacing must be"),
+        ({"landing": "hard"}, "landing must be"),
+        ({"landing": "first", "sampler": "euler"}, "landing must be"),
+    ],
+)
+def test_wrong_spacing_and_landing_are_one_sentence(options, words):
+    with pytest.raises(ValueError, match=words):
+        sample(lambda z, _: z, torch.zeros(1, 2, 3, 4, 4), noise_schedule(), steps=2, **options)

@@ -1,4 +1,4 @@
-"""Configurations: unknown keys are errors, the shipped ones can be read, a tiny run goes through."""
+"""Configurations: unknown keys are errors, the shipped ones can be read, a tiny run works."""
 
 from pathlib import Path
 

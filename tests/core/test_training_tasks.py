@@ -67,9 +67,7 @@ def test_a_batch_is_the_same_every_time(name: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_one_step_lowers_the_loss_and_every_parameter_gets_a_gradient(
-    name: str, run: Path
-) -> None:
+def test_one_step_lowers_the_loss_and_every_parameter_gets_a_gradient(name: str, run: Path) -> None:
     task = _make(name, run)
     named = [
         (f"{part}.{key}", parameter)

@@ -229,3 +229,17 @@ def test_refuses_text_of_another_width():
 
 def test_config_survives_json():
     assert VideoUNetConfig(**json.loads(json.dumps(asdict(TINY)))) == TINY
+
+
+def test_compiles_without_a_break():
+    shallow = replace(
+        TINY,
+        down_block_types=("CrossAttnDownBlock3D",),
+        up_block_types=("UpBlock3D",),
+        block_out_channels=(32,),
+    )
+    unet = build(shallow)
+    args = inputs(shallow, frames=3, size=(4, 4))
+    with torch.no_grad():
+        compiled = torch.compile(unet, backend="eager", fullgraph=True)
+        assert error(compiled(*args), unet(*args)) < 1e-6

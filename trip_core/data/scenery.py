@@ -134,11 +134,11 @@ def draw_scene(generator: Generator, size: int) -> list[Layer]:
     kind = canvas.uniform()
     if kind < 0.62:
         layers = _landscape(canvas)
-    elif kind < 0.70:
+    elif kind < 0.66:
         layers = _cloud_sea(canvas)
-    elif kind < 0.84:
+    elif kind < 0.82:
         layers = _indoors(canvas)
-    elif kind < 0.92:
+    elif kind < 0.89:
         layers = [_leaves(canvas)]
     else:
         layers = _heavens(canvas)
@@ -176,7 +176,7 @@ def _landscape(c: Canvas) -> list[Layer]:
     layers.append(_lower_half(c, layers))
     if c.chance(0.35):
         layers.append(_trees(c))
-    if c.chance(0.22):
+    if c.chance(0.3):
         layers.append(_building(c))
     if c.chance(0.5):
         floating = any(bool((layer.region == WATER).any()) for layer in layers)
@@ -201,7 +201,7 @@ def _cloud_sea(c: Canvas) -> list[Layer]:
 
 def _indoors(c: Canvas) -> list[Layer]:
     """A wall, a table or floor, things on it: nothing here is sky or water, whatever its colour."""
-    base = c.pick((*_GROUNDS, *_STONES, *_WATERS))
+    base = c.pick((*_GROUNDS, *_STONES))
     tint = torch.rand(3, generator=c.generator, device=c.generator.device) * 0.3
     color = (base + tint).view(3, 1, 1)
     fall = ((c.x - c.uniform(-0.5, 0.5)) ** 2 + (c.y - c.uniform(-0.5, 0.5)) ** 2)[None]
@@ -369,14 +369,16 @@ def _water(c: Canvas, above: list[Layer]) -> Layer:
     scene = torch.zeros(3, c.side, c.side, device=c.generator.device)
     for layer in above:
         scene = mix(scene, layer.color, layer.alpha)
-    shift = c.uniform(0.0, 0.03) * near * waves[0]
+    shift = c.uniform(0.0, 0.02) * near * waves[0]
     mirrored = torch.stack((c.x + shift, 2 * c.horizon - c.y + 2 * shift)) / (CANVAS / 2)
     mirror = torch.nn.functional.grid_sample(
         scene[None], mirrored.movedim(0, -1)[None], padding_mode="reflection", align_corners=False
     )[0]
     body = c.pick(_WATERS).view(3, 1, 1) * (1 + 0.25 * c.noise(1.8) * c.uniform())
-    color = mix(body, mirror * 0.85, c.uniform(0.15, 0.85) * (1 - 0.5 * near))
-    color = color * (1 + c.uniform(0.02, 0.4) * waves[:1])
+    calm = c.chance(0.4)  # a calm lake is a mirror, clouds and all
+    clear = c.uniform(0.75, 1.0) if calm else c.uniform(0.15, 0.85) * (1 - 0.5 * near)
+    color = mix(body, mirror * c.uniform(0.75, 1.0), clear)
+    color = color * (1 + (0.06 if calm else c.uniform(0.02, 0.4)) * waves[:1])
     if c.chance(0.4):  # the sun's road on the water
         road = torch.exp(-(((c.x - c.uniform(-0.4, 0.4)) / (0.06 + 0.25 * near)) ** 2))
         glint = smoothstep(-0.3, 1.5, waves[1:]) * road * c.uniform(0.3, 1.2)
@@ -428,8 +430,8 @@ def _things(c: Canvas, floating: bool, large: bool = False, flying: bool = False
     for _ in range(1 if c.chance(0.7) else 2):
         down = c.uniform(0.04, 0.36)
         scale = c.uniform(0.25, 0.55) if large else 0.06 + 0.7 * down * c.uniform(0.5, 1.3)
-        if floating and c.chance(0.5):
-            scale = c.uniform(0.2, 0.65)  # a ship may fill the picture, wherever it floats
+        if floating and c.chance(0.6):
+            scale = c.uniform(0.25, 0.75)  # a ship may fill the picture, wherever it floats
         foot = c.uniform(-0.1, 0.3) if flying else min(c.horizon + down + 0.3 * large, 0.5)
         near = 0.35 if flying else min(0.95, 0.15 + 1.4 * (foot - c.horizon))
         at = (c.uniform(-0.35, 0.35), foot)

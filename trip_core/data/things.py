@@ -88,6 +88,13 @@ def _paint(g: Generator) -> Tensor:
     return (base + jitter).clamp(0.02, 1)
 
 
+def _pale(g: Generator) -> Tensor:
+    if uniform(g) < 0.35:
+        return _paint(g)
+    warm = torch.rand(3, generator=g, device=g.device) * 0.25 + 0.75
+    return warm * uniform(g, 0.55, 1.0)
+
+
 def _ellipse(u: Tensor, v: Tensor, cx: float, cy: float, rx: float, ry: float) -> Tensor:
     """Return an approximate signed distance to an ellipse, negative inside."""
     return ((((u - cx) / rx) ** 2 + ((v - cy) / ry) ** 2).sqrt() - 1) * min(rx, ry)
@@ -110,8 +117,7 @@ def _ship(g: Generator, u: Tensor, v: Tensor) -> list[Part]:
     hull = _taper(u, v, -0.02, 0.16, 0.32, 0.46)
     bowsprit = torch.maximum((v - 0.14 - 0.35 * (u - 0.4)).abs() - 0.008, (u - 0.5).abs() - 0.22)
     parts = [(torch.minimum(hull, bowsprit), _paint(g))]
-    # Sails are pale more often than not, and take the colour of the clouds behind them.
-    cloth = _paint(g) if uniform(g) < 0.3 else torch.tensor((0.95, 0.88, 0.8)) * uniform(g, 0.5, 1)
+    cloth = _pale(g)
     for k in range(int(uniform(g, 1, 3.999))):
         mast = uniform(g, -0.05, 0.05) + (k - 1) * 0.25
         top = uniform(g, 0.7, 1.0)
@@ -133,7 +139,8 @@ def draw_building(
     """Draw a castle, church or house: walls, towers, roofs; takes what ``draw_thing`` takes."""
     g = generator
     u, v = (x - at[0]) / scale, (at[1] - y) / scale
-    wall, roof = _paint(g), _paint(g) * 0.6
+    # Walls and sails are pale more often than not, and take the colour of the clouds behind them.
+    wall, roof = _pale(g), _paint(g) * 0.6
     parts: list[Part] = [(_box(u, v, -0.6, 0.6, -0.3, uniform(g, 0.15, 0.4)), wall)]
     for _ in range(int(uniform(g, 1, 6.999))):
         place, wide, top = uniform(g, -0.65, 0.65), uniform(g, 0.04, 0.16), uniform(g, 0.3, 0.85)

@@ -106,6 +106,8 @@ def frame_series(still: Tensor, frames: Iterable[Tensor]) -> FrameSeries:
         if motion is not None:
             series.motion.append(motion)
         before = frame
+    if series is not None and len(series.motion) < len(series.colour):
+        series.motion.clear()  # not measured, or not everywhere
     if series is None:
         raise ValueError("a report needs at least one frame; got none")
     return series

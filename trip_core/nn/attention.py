@@ -29,28 +29,28 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         value: ``[N, heads, L, d]``.
 
     Returns:
-        ``[N, heads, S, d]``, laid out in memory as ``[N, S, heads, d]``.
+        ``[N, heads, S, d]``.
     """
     if query.device.type != "cpu":
         heads = zip(query.split(_GRID, 1), key.split(_GRID, 1), value.split(_GRID, 1), strict=True)
-        parts = [F.scaled_dot_product_attention(q, k, v) for q, k, v in heads]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return _join([F.scaled_dot_product_attention(q, k, v) for q, k, v in heads], 1)
     if query.dtype == torch.float32 and key.shape[2] > _SHORT:
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the fused kernel loses to plain products where sequences are short or numbers small.
     # A few items or a part of one at a time, so that the scores stay in the cache.
     rows = max(1, _SCORES // (key.shape[1] * key.shape[2]))
     items = max(1, rows // query.shape[2])
-    query = query * query.shape[-1] ** -0.5
-    parts = [
-        torch.cat([_attend(some, k, v) for some in q.split(rows, 2)], 2)
-        for q, k, v in zip(query.split(items), key.split(items), value.split(items), strict=True)
-    ]
-    return torch.cat(parts)
+    clips = zip(query.split(items), key.split(items), value.split(items), strict=True)
+    return _join([_join([_attend(s, k, v) for s in q.split(rows, 2)], 2) for q, k, v in clips], 0)
+
+
+def _join(parts: list[Tensor], axis: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    weights = (query @ key.transpose(-1, -2)).softmax(-1, dtype=torch.float32)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    weights = scores.softmax(-1, dtype=torch.float32)
     return weights.to(value.dtype) @ value
 
 

@@ -1,7 +1,7 @@
 """A tiny autoencoder: pixels to latents an eighth as wide, and back.
 
-The layout (layers, key names, ranges) is that of TAESD (Tiny AutoEncoder for Stable Diffusion, Ollin
-Boer Bohan) with 16 latent channels, so that a host which loads TAESD loads ours as its VAE.
+The layout (layers, key names, ranges) is that of TAESD (Tiny AutoEncoder for Stable Diffusion,
+Ollin Boer Bohan) with 16 latent channels, so that a host which loads TAESD loads ours as its VAE.
 
 A random start needs minutes to become as good as principal components, so training starts there:
 ``initialise_from_patches`` makes the encoder exactly the principal components of 8x8 patches (its
@@ -83,6 +83,8 @@ class TinyAutoencoder(nn.Module):
     """
 
     downscale = 8
+    vae_scale: Tensor
+    vae_shift: Tensor
 
     def __init__(self, config: AutoencoderConfig | None = None) -> None:
         """Build an untrained autoencoder."""

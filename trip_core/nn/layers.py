@@ -18,7 +18,8 @@ _FLOAT32_BY_CONVOLUTION = (
     torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 )
 _IMAGES = 16  # from this batch size on, torch gives 1 x 1 convolutions to oneDNN on a single thread
-_SMALL_MAP = 1024  # pixels below which torch's channels-last group norm is slow in bfloat16
+# Pixels below which torch's channels-last group norm is slow in bfloat16; its gradient always is.
+_SMALL_MAP = 1024
 
 
 class Linear(nn.Linear):
@@ -26,31 +27,29 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
-        x = input
-        rows = x.numel() // max(x.shape[-1], 1)
+        rows = input.numel() // max(input.shape[-1], 1)
         if (
             _FLOAT32_BY_CONVOLUTION
-            and x.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and rows % _IMAGES == 0
+            and input.device.type == "cpu"
+            and input.dtype == self.weight.dtype == torch.float32
             and rows
+            and rows % _IMAGES == 0
             and not torch.is_autocast_enabled("cpu")
         ):
-            images = x.reshape(_IMAGES, -1, 1, x.shape[-1]).movedim(-1, 1)  # channels last
-            y = F.conv2d(images, self.weight[:, :, None, None], self.bias)
-            return y.movedim(1, -1).reshape(*x.shape[:-1], self.out_features)
-        return F.linear(x, self.weight, self.bias)
+            images = input.reshape(_IMAGES, -1, 1, input.shape[-1]).movedim(-1, 1)  # channels last
+            output = F.conv2d(images, self.weight[:, :, None, None], self.bias)
+            return output.movedim(1, -1).reshape(*input.shape[:-1], self.out_features)
+        return F.linear(input, self.weight, self.bias)
 
 
 class GroupNorm(nn.GroupNorm):
-    """A group norm that takes small bfloat16 maps through float32 on a CPU."""
+    """A group norm that, where bfloat16 is slow on a CPU, goes through float32."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise ``[B, C, ...]``."""
-        x = input
-        small = x.numel() < _SMALL_MAP * x.shape[0] * x.shape[1]
-        if small and x.device.type == "cpu" and x.dtype == torch.bfloat16:
+        slow = input.device.type == "cpu" and input.dtype == torch.bfloat16
+        if slow and (input.requires_grad or input.shape[2:].numel() < _SMALL_MAP):
             weight, bias = self.weight.float(), self.bias.float()
-            y = F.group_norm(x.float(), self.num_groups, weight, bias, self.eps)
-            return y.to(x.dtype)
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+            output = F.group_norm(input.float(), self.num_groups, weight, bias, self.eps)
+            return output.to(input.dtype)
+        return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)

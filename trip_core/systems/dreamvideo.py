@@ -235,6 +235,10 @@ class DreamVideo(nn.Module):
             text = self.text_keys_values(text)
         of_unet, of_branch = text
         noisy = z_t.to(self._dtype())
+        if torch.is_grad_enabled() and not noisy.requires_grad:
+            # A channels-last group norm whose input needs no gradient, as behind a frozen first
+            # layer, crashes on the way back (PyTorch 2.13, CPU).
+            noisy = noisy.detach().requires_grad_()
         if reference is None:
             return self.unet(noisy, timesteps, of_unet).float()
         self._check(z_t, reference)

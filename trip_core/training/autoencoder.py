@@ -1,9 +1,9 @@
 """Training the tiny autoencoder on single pictures of the procedural world.
 
 Starts from principal components of the world's own pictures. A first stage without blocks and with
-a fixed encoder finds a decoder for them in a minute; a second one refines both. The latents are pulled to mean 0 and
-variance 1, because the diffusion schedule counts on it, and decoded with a little noise on them,
-because that is what a sampled latent has.
+a fixed encoder finds a decoder for them in a minute; a second one refines both. The latents are
+pulled to mean 0 and variance 1, because the diffusion schedule counts on it, and decoded with a
+little noise on them, because that is what a sampled latent has.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -61,7 +61,6 @@ class AutoencoderTask:
                 f"{options.size} pixels; got {options.crop}"
             )
         self.options, self.context = options, context
-        torch.manual_seed(context.seed)
         self.autoencoder = TinyAutoencoder(AutoencoderConfig(options.latent_channels))
         self.modules: dict[str, nn.Module] = {"vae": self.autoencoder}
         self._bank = Bank(
@@ -77,7 +76,7 @@ class AutoencoderTask:
         self.autoencoder.limit_depth(options.depth)
         if not options.learn_encoder:
             self.autoencoder.taesd_encoder.requires_grad_(False)
-        self.autoencoder.to(context.device, memory_format=torch.channels_last)
+        self.autoencoder.to(context.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def config(self) -> dict[str, object]:
         """Return the autoencoder's configuration."""

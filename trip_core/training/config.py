@@ -6,7 +6,6 @@ the stages' weights into one checkpoint. A key that nobody reads is an error, ne
 """
 
 import sys
-import types
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Literal, TypeVar
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # The same parser, before it joined the standard library.
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 T = TypeVar("T")
 Precision = Literal["no", "bf16", "fp16"]
@@ -201,24 +200,31 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
-    if origin in (typing.Union, types.UnionType):
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
     if origin is Literal:
         if value not in arguments:
             raise ValueError(f"{where} must be one of {', '.join(map(repr, arguments))}; {value!r}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
-        inner = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(inner) != len(value):
-            raise ValueError(f"{where} must have {len(inner)} values; got {len(value)}")
-        return tuple(_convert(k, v, where) for k, v in zip(inner, value, strict=True))
+        return _convert_tuple(arguments, value, where)
     if origin is dict and isinstance(value, dict):
         return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if is_dataclass(kind) and isinstance(value, dict):
-        return from_table(typing.cast(type[Any], kind), value, f"{where} ({value.get('name', '')})")
-    plain = origin or kind
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        name = f" ({value['name']})" if "name" in value else ""
+        return from_table(typing.cast(type[Any], kind), value, where + name)
+    return _convert_plain(origin or kind, value, where)
+
+
+def _convert_tuple(kinds: tuple[Any, ...], values: Any, where: str) -> tuple[Any, ...]:
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(values)
+    if len(kinds) != len(values):
+        raise ValueError(f"{where} must have {len(kinds)} values; got {len(values)}")
+    return tuple(_convert(k, v, where) for k, v in zip(kinds, values, strict=True))
+
+
+def _convert_plain(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
-        raise ValueError(f"{where} must be {plain.__name__}; got {value!r}")
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where} must be {kind.__name__}; got {value!r}")
     return value

@@ -7,8 +7,8 @@ it moves" is no motion. What reads the words is trained by its own task (``words
 """
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -18,11 +18,10 @@ from ..data.world import World
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.motion_field import OBJECT, REGIONS
 from .bank import Bank, BankConfig, Sample, from_bytes, stills
+from .sheet import HELD_OUT, picture_grid
 from .state import load_into, load_weights
 from .task import Batch, TaskContext
 
-#: Worlds with seeds from here on are for looking, never for learning.
-HELD_OUT = 900_000
 _COLORS = torch.tensor([[0.45, 0.4, 0.35], [0.55, 0.8, 1.0], [0.1, 0.3, 0.8], [1.0, 0.5, 0.1]])
 
 
@@ -47,7 +46,7 @@ class MotionOptions:
     object_weight: float = 1.5
     oblong: float = 0.4
     zoomed: float = 0.3
-    motion: dict[str, int] = field(default_factory=dict)
+    motion: dict[str, Any] = field(default_factory=dict)
     start: str = ""
 
 
@@ -57,8 +56,8 @@ class MotionTask:
     def __init__(self, options: MotionOptions, context: TaskContext) -> None:
         """Build the networks and an empty bank."""
         self.options, self.context = options, context
-        torch.manual_seed(context.seed)
-        self.motion = MotionNetwork(MotionConfig(**({"size": options.size} | options.motion)))
+        settings: dict[str, Any] = {"size": options.size} | options.motion
+        self.motion = MotionNetwork(MotionConfig(**settings))
         for part in (self.motion.read, self.motion.head):
             part.requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"motion": self.motion}
@@ -68,7 +67,7 @@ class MotionTask:
                 load_into(module, before[name], f"stage {options.start!r}")
         for module in self.modules.values():
             module.to(context.device)
-        self.motion.to(memory_format=torch.channels_last)
+        self.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         world = World(options.size, context.seed, str(context.data_device))
         self._bank = Bank(options.bank, stills(world))
 
@@ -111,12 +110,6 @@ class MotionTask:
         return picture_grid(torch.stack((image, truth, found, *gray), dim=1))
 
 
-def picture_grid(rows: Tensor) -> Image.Image:
-    """Return pictures ``[rows, columns, 3, H, W]`` in 0..1 as one image."""
-    sheet = rows.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # [rows*H, columns*W, 3]
-    return Image.fromarray((sheet.clamp(0, 1) * 255 + 0.5).cpu().numpy().astype(np.uint8))
-
-
 def _augment(drawn: Sample, options: MotionOptions, generator: Generator) -> Sample:
     """Mirror, enlarge, crop, and add the noise of a camera."""
     device, count = generator.device, len(drawn["image"])
@@ -150,6 +143,3 @@ def _enlarge(maps: Tensor, share: float, generator: Generator) -> Tensor:
     smooth = F.interpolate(part[:, :4], (side, side), mode="bilinear", align_corners=False)
     label = F.interpolate(part[:, 4:], (side, side), mode="nearest")
     return torch.cat((smooth.round(), label), dim=1)[0].to(torch.uint8)
-
-
-__all__ = ["HELD_OUT", "MotionOptions", "MotionTask", "picture_grid"]

@@ -11,7 +11,7 @@ from .config import StageConfig, TrainConfig, from_table, read_config
 from .loop import train_stage
 from .motion import MotionOptions, MotionTask
 from .pack import pack
-from .task import Task, TaskContext
+from .task import Task, TaskContext, seeded
 from .trip import TripOptions, TripTask
 from .words import WordsOptions, WordsTask
 
@@ -89,7 +89,7 @@ def task_options(stage: StageConfig) -> Any:
 
 
 def make_task(stage: StageConfig, run: Path, seed: int, device: str = "auto") -> Task:
-    """Build the task of a stage, its modules on the device."""
+    """Build the task of a stage, its modules on the device, their start decided by the seed."""
     on = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     context = TaskContext(
         run=run,
@@ -98,4 +98,5 @@ def make_task(stage: StageConfig, run: Path, seed: int, device: str = "auto") ->
         batch_size=stage.batch_size,
         seed=seed,
     )
-    return TASKS[stage.task][1](task_options(stage), context)
+    with seeded(seed):
+        return TASKS[stage.task][1](task_options(stage), context)

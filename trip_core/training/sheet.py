@@ -15,8 +15,8 @@ def picture_grid(rows: Tensor) -> Image.Image:
     return Image.fromarray((sheet.clamp(0, 1) * 255 + 0.5).cpu().numpy().astype(np.uint8))
 
 
-def numbered(tensor: Tensor, columns: int) -> Tensor:
-    """Return ``columns`` evenly spaced frames of ``[B, C, F, H, W]`` as ``[B, columns, C, H, W]``."""
+def some_frames(tensor: Tensor, count: int) -> Tensor:
+    """Return evenly spaced frames of ``[B, C, F, H, W]`` as ``[B, count, C, H, W]``."""
     last = tensor.shape[2] - 1
-    index = torch.linspace(0, last, columns).round().long().to(tensor.device)
+    index = torch.linspace(0, last, count).round().long().to(tensor.device)
     return tensor[:, :, index].movedim(2, 1)

@@ -1,5 +1,7 @@
 """What the loop asks of a task, and what a task is given."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,8 +25,8 @@ class Task(Protocol):
     def batch(self, index: int) -> Batch:
         """Return batch number ``index``: always the same for the same seed and index.
 
-        Everything random in a step comes in here (scenes, captions, timesteps, noise or the seed
-        of it), so that a resumed run sees the same numbers. May run in a background process; then
+        Everything random in a step comes in here (scenes, captions, timesteps, the seed of the
+        noise), so that a resumed run sees the same numbers. May run in a background process; then
         it must stay on the CPU.
         """
         ...
@@ -66,15 +68,12 @@ class TaskContext:
         return torch.Generator(self.data_device).manual_seed(seed)
 
 
-def shared_noise(seeds: Tensor, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return standard normal noise from one seed, drawn on ``device``.
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let modules made inside the ``with`` block start from a seed.
 
-    Noise is large; a batch carries its seed and the step draws it where it is needed.
-
-    Args:
-        seeds: The seed, ``[1]`` or a scalar, int64.
-        shape: Shape of the noise.
-        device: Where to draw; the numbers depend on it.
+    torch initialises modules from its global state, which is given back untouched.
     """
-    generator = torch.Generator(device).manual_seed(int(seeds.item()))
-    return torch.randn(shape, generator=generator, device=device)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

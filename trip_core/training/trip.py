@@ -29,7 +29,7 @@ from ..sampling import initial_latents, sample, timesteps
 from ..systems.trip import PRESETS, TRIP, Conditioning
 from .bank import Bank, BankConfig, Sample, as_bytes, cached, from_bytes
 from .config import from_table
-from .sheet import HELD_OUT, numbered, picture_grid
+from .sheet import HELD_OUT, picture_grid, some_frames
 from .state import load_into, load_weights
 from .task import Batch, TaskContext
 
@@ -78,7 +78,6 @@ class TripTask:
         if options.preset not in PRESETS:
             raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {options.preset!r}")
         self.options, self.context = options, context
-        torch.manual_seed(context.seed)
         self.trip = TRIP(PRESETS[options.preset]).to(context.device)
         self.modules: dict[str, nn.Module] = {"trip": self.trip}
         self._frozen = FrozenParts(context.run, options.autoencoder, options.words)
@@ -169,7 +168,7 @@ class TripTask:
 
     def _pictures(self, latents: Tensor) -> Tensor:
         """Decode four frames of each clip, ``[B, 4, 3, H, W]`` in 0..1, on the CPU."""
-        some = numbered(latents, 4).to(self.context.data_device)
+        some = some_frames(latents, 4).to(self.context.data_device)
         pixels = self._frozen.vae.decode(some.flatten(0, 1))
         return (pixels.float() / 2 + 0.5).unflatten(0, some.shape[:2]).cpu()
 
@@ -188,7 +187,7 @@ class FrozenParts(nn.Module):
         load_into(self.motion, parts["motion"], f"stage {words!r}")
         self.text = TextEncoder(from_table(TextConfig, made["text"], "the text config"))
         load_into(self.text, parts["text"], f"stage {words!r}")
-        self.vae.to(memory_format=torch.channels_last)
+        self.vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, video: Tensor) -> Tensor:
         """Encode ``[B, 3, F, H, W]`` in 0..1 as latents ``[B, C, F, h, w]``, a clip at a time."""

@@ -1,0 +1,36 @@
+"""The preview of a clip in the making: nine of its frames, in the colours of its latents."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def contact_sheet(x0: Tensor, latent_format: Any, side: int = 512) -> Image.Image | None:
+    """Return up to 3 x 3 frames of a clip on one picture, first to last.
+
+    Args:
+        x0: Predicted clean latents, scaled, ``[F, C, h, w]``.
+        latent_format: Holds the colours of the latents.
+        side: Length of the sheet's longer side, pixels.
+    """
+    if latent_format.latent_rgb_factors is None:
+        return None
+    count = min(len(x0), 9)
+    across = {1: 1, 2: 2, 3: 3, 4: 2}.get(count, 3)
+    chosen = [round(k * (len(x0) - 1) / max(count - 1, 1)) for k in range(count)]
+    factors = torch.tensor(latent_format.latent_rgb_factors, dtype=torch.float32)
+    bias = torch.tensor(latent_format.latent_rgb_factors_bias or [0.0] * 3)
+    colours = x0[chosen].float().cpu().movedim(1, -1) @ factors + bias  # [n, h, w, 3], -1..1
+    tiles = ((colours + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    down = -(-count // across)
+    height, width = tiles.shape[1:3]
+    sheet = np.full((down * height, across * width, 3), 24, np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = k // across * height, k % across * width
+        sheet[top : top + height, left : left + width] = tile
+    scale = side / max(sheet.shape[:2])
+    size = (round(sheet.shape[1] * scale), round(sheet.shape[0] * scale))
+    return Image.fromarray(sheet).resize(size, Image.Resampling.BICUBIC)

@@ -1,0 +1,162 @@
+"""A real ComfyUI in a process of its own, on a free port, with a temporary base directory.
+
+The host is looked for where ``COMFYUI_PATH`` says, else in ``~/comfy/ComfyUI``; it runs with the
+Python of its own ``.venv`` where it has one. Without a host these tests are skipped.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.tiny import save_tiny
+
+PACK = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in Path(item.path).parents:
+            item.add_marker(pytest.mark.host)
+            item.add_marker(pytest.mark.slow)
+
+
+def find_host() -> Path:
+    """Return the host's folder, or skip."""
+    for place in (os.environ.get("COMFYUI_PATH"), Path.home() / "comfy" / "ComfyUI"):
+        if place and (Path(place) / "main.py").is_file():
+            return Path(place)
+    pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout whose .venv has its requirements")
+
+
+class Host:
+    """A running ComfyUI."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.base = base
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        python = folder / ".venv" / "bin" / "python"
+        self.log = base / "host.log"
+        command = [str(python if python.exists() else sys.executable), "main.py", "--cpu"]
+        command += ["--base-directory", str(base), "--port", str(self.port)]
+        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "trip"]
+        command += ["--preview-method", "latent2rgb", "--preview-size", "256"]
+        command += ["--database-url", f"sqlite:///{base / 'db.sqlite'}"]
+        with open(self.log, "w") as log:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            environment.pop("PYTHONPATH", None)
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
+
+    def wait(self, seconds: float = 240) -> None:
+        """Return when it answers."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                self.get("/system_stats")
+                return
+            except OSError:
+                time.sleep(0.5)
+        pytest.fail(f"ComfyUI did not start:\n{self.log.read_text()[-3000:]}")
+
+    def get(self, path: str):
+        """Return the JSON at a path."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, content: dict):
+        """Send JSON; return (status, answer)."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(content).encode(),
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                body = answer.read()
+                return answer.status, json.loads(body) if body else {}
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"{}")
+
+    def queue(self, graph: dict) -> str:
+        """Queue a graph in API format; return its id."""
+        status, answer = self.post("/prompt", {"prompt": graph, "client_id": "tests"})
+        assert status == 200, answer
+        return answer["prompt_id"]
+
+    def finish(self, ident: str, seconds: float = 600) -> dict:
+        """Return the history of a queued graph, when it has ended."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            history = self.get(f"/history/{ident}")
+            if ident in history:
+                return history[ident]
+            time.sleep(0.2)
+        pytest.fail(f"the graph did not end:\n{self.log.read_text()[-2000:]}")
+
+    def run(self, graph: dict) -> dict:
+        """Run a graph; return its history, its error as a sentence if it failed."""
+        return self.finish(self.queue(graph))
+
+    def outputs(self, graph: dict) -> dict:
+        """Run a graph that must succeed; return its outputs by node."""
+        history = self.run(graph)
+        assert history["status"]["status_str"] == "success", error_of(history)
+        return history["outputs"]
+
+    def path(self, entry: dict) -> Path:
+        """Return where a shown file lies."""
+        return self.base / entry["type"] / entry["subfolder"] / entry["filename"]
+
+
+def error_of(history: dict) -> str:
+    """Return a failed run's message."""
+    for kind, content in history["status"]["messages"]:
+        if kind == "execution_error":
+            return content["exception_message"].strip()
+    return ""
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A base directory with the pack, two tiny models and a still."""
+    base = tmp_path_factory.mktemp("comfy")
+    for folder in ("custom_nodes", "models/trip", "input", "output", "temp", "user"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / "trip").symlink_to(PACK)
+    save_tiny(base / "models" / "trip" / "tiny.safetensors")
+    save_tiny(base / "models" / "trip" / "tiny_paper.safetensors", motion=False)
+    (base / "models" / "trip" / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 6, 8, generator=generator), (95, 129), mode="bicubic"
+    )[0].clamp(0, 1)
+    pixels = (picture * 255).round().to(torch.uint8).movedim(0, -1).numpy()
+    Image.fromarray(pixels).save(base / "input" / "still.png")
+    return base
+
+
+@pytest.fixture(scope="session")
+def comfy(base):
+    """A host that has started."""
+    host = Host(find_host(), base)
+    try:
+        host.wait()
+        yield host
+    finally:
+        host.process.terminate()
+        host.process.wait(30)

@@ -1,0 +1,252 @@
+"""Video Combine on real frames: every format read back."""
+
+import json
+import struct
+
+import av
+import pytest
+import torch
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from trip_core.codecs import CODECS, available_codecs
+from trip_core.video_io import read_video
+
+TEXTS = {"workflow": json.dumps({"nodes": [], "title": "schöne Reise"}), "prompt": "{}"}
+WIDGETS = {
+    "fps": 12.5, "format": "mp4 (H.264)", "crf": -1, "pixel_format": "auto", "loop": 0,
+    "pingpong": False, "save_output": True, "filename_prefix": "clip", "save_workflow": True,
+    "audio_fit": "fit to video",
+}  # fmt: skip
+
+
+def clip(frames=5, height=48, width=64, channels=3):
+    """Return smooth frames ``[F, H, W, C]`` that move."""
+    generator = torch.Generator().manual_seed(3)
+    picture = torch.nn.functional.interpolate(
+        torch.rand(1, channels, 4, 5, generator=generator), (height, width + 8), mode="bicubic"
+    )[0].clamp(0.05, 0.95)
+    return torch.stack([picture[..., k : k + width] for k in range(frames)]).movedim(1, -1)
+
+
+def tone(seconds, channels=2, rate=22050):
+    """Return AUDIO of a length."""
+    wave = torch.sin(torch.arange(round(seconds * rate)) / 9) * 0.4
+    return {"waveform": wave.expand(1, channels, -1), "sample_rate": rate}
+
+
+@pytest.fixture
+def combine(nodes, folder):
+    """Run the node; return (ui, path)."""
+    del folder
+
+    def run(**inputs):
+        out = nodes["TRIP_VideoCombine"]().combine(**{**WIDGETS, "extra_pnginfo": TEXTS, **inputs})
+        return out["ui"], out["result"][0][0]
+
+    return run
+
+
+@pytest.mark.parametrize("name", available_codecs())
+def test_every_format_is_read_back(combine, name):
+    images = clip()
+    ui, path = combine(images=images, format=name)
+    codec = CODECS[name]
+    assert path.suffix == codec.suffix
+    if path.is_dir():
+        pictures = sorted(path.glob("*.png"))
+        assert len(pictures) == len(ui["images"]) == 5
+        assert json.loads(Image.open(pictures[0]).text["workflow"])["nodes"] == []
+        return
+    video = read_video(path)
+    assert video.shape == (5, 3, 48, 64)
+    least = 22 if name == "GIF" else 30
+    assert -10 * torch.log10((video.movedim(1, -1) - images).square().mean()) > least
+    assert ui.get("animated") == (None if name == "GIF" else (True,))
+    assert ui["images"][0]["type"] == ("output" if codec.browser else "temp")
+    if codec.format.codec is not None:
+        with av.open(str(path)) as container:
+            assert float(container.streams.video[0].average_rate) == 12.5
+
+
+@pytest.mark.parametrize("name", ["mp4 (H.264)", "mp4 (H.265)", "webm (VP9)", "mov (ProRes)"])
+def test_yuv_files_say_bt709(combine, name):
+    if name not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    _, path = combine(images=clip(), format=name)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range) == (1, 1)
+        if name != "webm (VP9)":  # VP9's own header holds the matrix only
+            assert (context.color_primaries, context.color_trc) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["mp4 (H.264)", "webm (VP9)", "mkv (FFV1 lossless)"])
+def test_colours_come_back_unseen(combine, name):
+    patches = torch.tensor([[0.8, 0.2, 0.2], [0.1, 0.6, 0.3], [0.2, 0.3, 0.8], [0.9, 0.8, 0.7]])
+    images = patches.repeat_interleave(16, 0).expand(3, 48, -1, -1).contiguous()
+    _, path = combine(images=images, format=name)
+    back = read_video(path).movedim(1, -1)[:, :, 4:60:16]
+    error = deltaE_ciede2000(rgb2lab(back[1].numpy()), rgb2lab(images[1, :, 4:60:16].numpy()))
+    assert error.mean() < 1.0
+
+
+def test_mp4_metadata_is_where_the_page_looks(combine):
+    for audio in (None, tone(1.0)):
+        _, path = combine(images=clip(), audio=audio)
+        assert mp4_texts(path.read_bytes()) == TEXTS
+
+
+def mp4_texts(data: bytes) -> dict[str, str]:
+    """Read moov/udta/meta/{keys, ilst} as ComfyUI's frontend does."""
+
+    def boxes(start, end):
+        while start + 8 <= end:
+            size, kind = struct.unpack(">I4s", data[start : start + 8])
+            yield kind, start + 8, start + size
+            start += size
+
+    def find(start, end, *path):
+        for kind, inner, stop in boxes(start, end):
+            if kind == path[0]:
+                inner += 4 if kind == b"meta" and data[inner : inner + 4] == b"\0" * 4 else 0
+                return (inner, stop) if len(path) == 1 else find(inner, stop, *path[1:])
+        raise AssertionError(path)
+
+    top = [kind for kind, _, _ in boxes(0, len(data))]
+    assert top.index(b"moov") < top.index(b"mdat")  # only the front of a file is read
+    start, end = find(0, len(data), b"moov", b"udta", b"meta")
+    keys_at, _ = find(start, end, b"keys")
+    count = struct.unpack(">I", data[keys_at + 4 : keys_at + 8])[0]
+    names, at = [], keys_at + 8
+    for _ in range(count):
+        size = struct.unpack(">I", data[at : at + 4])[0]
+        names.append(data[at + 8 : at + size].decode())
+        at += size
+    values_at, values_end = find(start, end, b"ilst")
+    texts = {}
+    for kind, inner, stop in boxes(values_at, values_end):
+        payload, last = find(inner, stop, b"data")
+        texts[names[struct.unpack(">I", kind)[0] - 1]] = data[payload + 8 : last].decode()
+    return {name: text for name, text in texts.items() if name in TEXTS}
+
+
+def test_other_files_bring_the_workflow_back(combine):
+    _, webm = combine(images=clip(), format="webm (VP9)")
+    with av.open(str(webm)) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+    assert tags["workflow"] == TEXTS["workflow"]
+    assert webm.read_bytes().index(b"WORKFLOW") < 2**21  # as much as the page reads
+    _, webp = combine(images=clip(), format="animated WebP")
+    assert set(Image.open(webp).getexif().values()) == {f"{k}:{v}" for k, v in TEXTS.items()}
+    _, apng = combine(images=clip(), format="animated PNG")
+    assert Image.open(apng).text == TEXTS
+    _, gif = combine(images=clip(), format="GIF")
+    assert Image.open(gif.with_suffix(".png")).text == TEXTS
+
+
+def test_no_workflow_means_none(combine, folder):
+    _, path = combine(images=clip(), format="GIF", save_workflow=False)
+    assert [file.name for file in (folder / "output").iterdir()] == [path.name]
+
+
+def test_one_clip_is_one_file(combine, folder):
+    combine(images=clip(), audio=tone(2.0))
+    assert [file.name for file in (folder / "output").iterdir()] == ["clip_00001_.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("fit", "seconds", "frames", "heard"),
+    [
+        ("fit to video", 2.0, 5, 0.4),
+        ("fit to video", 0.1, 5, 0.4),
+        ("trim video to audio", 0.2, 3, 0.24),
+        ("trim video to audio", 2.0, 5, 0.4),
+        ("keep", 2.0, 5, 2.0),
+        ("keep", 0.1, 5, 0.1),
+    ],
+)
+@pytest.mark.parametrize("name", ["mp4 (H.264)", "webm (VP9)"])
+def test_sound_is_as_long_as_asked(combine, name, fit, seconds, frames, heard):
+    _, path = combine(images=clip(), format=name, audio=tone(seconds), audio_fit=fit)
+    assert len(read_video(path)) == frames
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        samples = sum(frame.samples for frame in container.decode(stream))
+    assert samples / stream.rate == pytest.approx(heard, abs=0.06)  # codecs work in blocks
+
+
+def test_sound_in_a_picture_is_refused(combine):
+    with pytest.raises(ValueError, match="cannot hold sound"):
+        combine(images=clip(), format="GIF", audio=tone(1.0))
+
+
+def test_one_frame_odd_sizes_and_pingpong(combine):
+    _, path = combine(images=clip(1, 47, 63))
+    assert read_video(path).shape == (1, 3, 48, 64)
+    _, path = combine(images=clip(5), format="mkv (FFV1 lossless)", pingpong=True)
+    video = read_video(path)
+    assert len(video) == 8
+    assert torch.equal(video[5:], video[1:4].flip(0))
+
+
+@pytest.mark.parametrize("name", ["webm (VP9)", "mov (ProRes)", "animated WebP", "animated PNG"])
+def test_transparency_is_kept_where_the_format_can(combine, name):
+    if name not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    images = clip(channels=4)
+    images[..., 3] = torch.linspace(0, 1, 64).expand(5, 48, -1)
+    _, path = combine(images=images, format=name)
+    if CODECS[name].format.codec is None:
+        alpha = Image.open(path).convert("RGBA").getchannel("A")
+        assert abs(alpha.getpixel((63, 0)) - 255) < 3 and alpha.getpixel((0, 0)) < 3
+        return
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        alpha = stream.metadata.get("alpha_mode", "") or stream.codec_context.pix_fmt
+    assert "a" in alpha or alpha == "1"
+
+
+def test_transparency_is_over_white_elsewhere(combine):
+    images = torch.zeros(2, 48, 64, 4)
+    _, path = combine(images=images)
+    assert read_video(path).min() > 0.98
+
+
+def test_cancel_leaves_nothing(combine, folder, part):
+    part("host").Progress.cancel_at = 3
+    for name in ("mp4 (H.264)", "mp4 (H.265)", "GIF", "PNG sequence"):
+        with pytest.raises(InterruptedError):
+            combine(images=clip(), format=name)
+    left = [
+        path for root in ("output", "temp") for path in (folder / root).rglob("*") if path.is_file()
+    ]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "connect one clip"),
+        ({"images": clip(), "video": object()}, "images and video is connected"),
+        ({"latent": {"samples": torch.zeros(2, 4, 8, 8)}}, "needs its vae"),
+        ({"images": torch.zeros(0, 8, 8, 3)}, "a frame at least"),
+    ],
+)
+def test_wrong_use_is_named(combine, inputs, words):
+    with pytest.raises(ValueError, match=words):
+        combine(**inputs)
+
+
+def test_pixel_formats_are_checked_before_anything_runs(nodes):
+    check = nodes["TRIP_VideoCombine"].VALIDATE_INPUTS
+    assert check(format="mp4 (H.264)", pixel_format="yuv444p") is True
+    assert "cannot store" in check(format="mp4 (H.264)", pixel_format="gbrp16le")
+    assert "cannot write" in check(format="avi", pixel_format="auto")
+
+
+def test_crf_is_the_formats_own_quality():
+    assert CODECS["mp4 (H.264)"].with_choices(0).options["crf"] == "0"
+    assert CODECS["mp4 (H.264)"].with_choices(63).options["crf"] == "51"
+    assert CODECS["animated WebP"].with_choices(0).options["lossless"] == "1"
+    assert CODECS["animated WebP"].with_choices(63).options["quality"] == "0"
