@@ -56,6 +56,7 @@ def motion(
     if core.motion is None:
         return None
     patcher = trip_model(model).motion_patcher
+    assert patcher is not None
     comfy.model_management.load_models_gpu([patcher])
     device = patcher.load_device
     text = positive[0][0]

@@ -6,7 +6,7 @@ then hold on a busy machine too. On one thread the time is the thread's own.
 
 import argparse
 import json
-import resource
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from .nn.unet3d import VideoUNet, VideoUNetConfig
 from .systems.trip import PRESETS, TRIP, TRIPConfig
+
+log = logging.getLogger(__name__)
 
 Call = Callable[[], Any]
 
@@ -94,8 +96,10 @@ def run(options: argparse.Namespace) -> int:
         rates = {dtype: matrix_rate(device, dtype) for dtype in _dtypes(device)}
         rows = []
         for size in sizes:
+            log.info("timing the networks at size %r ...", size)
             rows += compare(size, device, rates, options.rounds, options.compile or cuda)
         shares = {size: fusion_share(size, device, options.rounds) for size in sizes[:2]}
+    log.info("timing one clip ...")
     report = {
         "device": torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads",
         "torch": torch.__version__,
@@ -233,10 +237,14 @@ def clip_seconds(path: str | None, device: torch.device) -> dict[str, float]:
     return seconds | clip.seconds
 
 
-def peak_memory(device: torch.device) -> float:
-    """Return the most memory this process has held, in GiB: on the GPU, or in all."""
+def peak_memory(device: torch.device) -> float | None:
+    """Return the most memory this process has held, in GiB (None on Windows)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
@@ -305,6 +313,6 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"prior and fusion, of a step: {shares}",
         f"one clip (16 frames, 512 x 512): {stages or 'the model that ships is not here'}",
-        f"peak memory: {report['peak_memory_gib']:.2f} GiB",
+        f"peak memory: {report['peak_memory_gib'] or float('nan'):.2f} GiB",
     ]
     return "\n".join(lines)

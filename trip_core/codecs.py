@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import cache
 
-import av
+from av.codec import Codec as FFmpegCodec
+from av.codec.codec import UnknownCodecError
 
 from .encoders import FORMATS, VideoFormat
 
@@ -131,7 +132,7 @@ def _can_write(format: VideoFormat) -> bool:
     if format.codec is None:
         return True
     try:
-        av.codec.Codec(format.codec, "w")
-    except av.codec.codec.UnknownCodecError:
+        FFmpegCodec(format.codec, "w")
+    except UnknownCodecError:
         return False
     return True

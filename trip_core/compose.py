@@ -11,7 +11,13 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    binary_opening,
+    distance_transform_edt,
+    label,
+)
 from torch import Tensor
 
 from .nn.motion_field import (
@@ -118,7 +124,7 @@ def refine(motion: StillMotion, still: Tensor) -> StillMotion:
     guide = F.interpolate(still[None].float(), size, mode="bilinear", antialias=True)
     maps = torch.cat((motion.regions, motion.depth), dim=1).float()
     maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
-    maps = _hold_thin_things(maps, guide)
+    maps = _hold_enclosed_sky(_hold_thin_things(maps, guide))
     weights, offset = _guided_fit(guide, maps, radius=5, smoothness=4e-4)
     full = F.interpolate(
         torch.cat((weights.flatten(1, 2), offset), 1), (height, width), mode="bilinear"
@@ -150,6 +156,29 @@ def _hold_thin_things(maps: Tensor, guide: Tensor, thickness: int = 9) -> Tensor
     sky = maps[:, SKY : SKY + 1] * (1 - thin)
     static = maps[:, :1] + maps[:, SKY : SKY + 1] - sky
     return torch.cat((static, sky, maps[:, 2:]), dim=1)
+
+
+def _hold_enclosed_sky(maps: Tensor, largest: float = 0.04) -> Tensor:
+    """Return the maps with small patches of sky that no open sky reaches taken out of the sky.
+
+    They are pale walls more often than windows, and a window whose sky stands still does no harm.
+    A patch is open if it reaches the picture's edge, or if it is larger than ``largest`` of it.
+    """
+    sky = np.asarray((maps[0, SKY] > 0.4).cpu())
+    patches, count = label(binary_opening(sky, iterations=2))  # a slit between roofs is no way in
+    if count == 0:
+        return maps
+    area = np.bincount(patches.ravel())
+    edge = np.concatenate((patches[0], patches[-1], patches[:, 0], patches[:, -1]))
+    held = area < largest * sky.size
+    held[np.unique(edge)] = False
+    held[0] = False
+    # Back to the patch's full extent, a little beyond what the opening took away.
+    enclosed = binary_dilation(held[patches], iterations=4)
+    open_sky = binary_dilation((patches > 0) & ~held[patches], iterations=2)
+    hold = torch.from_numpy(enclosed & ~open_sky).to(maps)
+    moved = maps[:, SKY : SKY + 1] * hold
+    return torch.cat((maps[:, :1] + moved, maps[:, SKY : SKY + 1] - moved, maps[:, 2:]), dim=1)
 
 
 def _guided_fit(

@@ -119,9 +119,9 @@ def load_autoencoder(file: Path) -> FolderAutoencoder:
     block = re.compile(rf"{VAE}encoder\.down\.0\.block\.\d+\.conv1\.bias")
     layers = sum(block.fullmatch(key) is not None for key in tensors)
     with torch.device("meta"):
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * len(widths),
-            up_block_types=("UpDecoderBlock2D",) * len(widths),
+        vae = AutoencoderKL(  # diffusers writes tuple[str] where it takes any number of blocks
+            down_block_types=("DownEncoderBlock2D",) * len(widths),  # type: ignore[arg-type]
+            up_block_types=("UpDecoderBlock2D",) * len(widths),  # type: ignore[arg-type]
             block_out_channels=tuple(widths),
             layers_per_block=layers,
             latent_channels=tensors[f"{VAE}post_quant_conv.weight"].shape[0],

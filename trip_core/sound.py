@@ -7,6 +7,7 @@ from typing import Any, Literal
 import av
 import numpy as np
 import torch
+from av.codec import Codec
 from torch import Tensor
 
 Fit = Literal["fit", "keep"]
@@ -50,7 +51,7 @@ class SoundTrack:
 
     def __init__(self, container: Any, codec: str, sound: Sound, fps: Fraction) -> None:
         """Add the stream; must come before the first packet of any stream."""
-        rates = av.codec.Codec(codec, "w").audio_rates
+        rates = Codec(codec, "w").audio_rates
         rate = sound.sample_rate if not rates or sound.sample_rate in rates else 48000
         layout = _LAYOUTS[sound.waveform.shape[0]]
         self._stream = container.add_stream(codec, rate=rate, layout=layout)

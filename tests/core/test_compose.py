@@ -93,3 +93,15 @@ def test_wrong_use_is_refused():
         compose(still, motion_of(), 4, "torus")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="needs 4 generated frames; got none"):
         compose(still, motion_of(), 4, "generate")
+
+
+def test_a_mast_before_the_sky_and_a_pale_wall_behind_roofs_stay():
+    still = picture(256, 256)
+    still[:, :128, 200:203] = 0.1  # a mast, too thin for the maps
+    motion = motion_of()
+    motion.regions[0, SKY, 16:19, 4:9] = 1  # taken for sky, enclosed by the ground
+    motion.regions[0, 0, 16:19, 4:9] = 0
+    sky = refine(motion, still).regions[0, SKY]
+    assert sky[10:100, 201].max() < 0.3
+    assert sky[10:100, 150:180].min() > 0.9
+    assert sky[180:190, 40:60].max() < 0.1
