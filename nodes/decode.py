@@ -38,10 +38,11 @@ class TRIPDecode:
                 "latent": ("LATENT", {"tooltip": "From TRIP Sampler or Image Noise Prior."}),
                 "vae": ("VAE", {"tooltip": "From the same Load TRIP Model."}),
                 "edges": (
-                    ["generate", "mirror"],
+                    ["mirror", "generate"],
                     {
-                        "tooltip": "What fills places that the still does not show: what the model "
-                        "sampled, or the still's mirrored surroundings (needs no sampling)."
+                        "default": "mirror",
+                        "tooltip": "What fills places that the still does not show: the still's "
+                        "mirrored surroundings (needs no sampling), or what the model sampled.",
                     },
                 ),
             }
@@ -67,7 +68,7 @@ def num_frames(latent: dict[str, Any]) -> int:
 
 
 @torch.no_grad()
-def stream(latent: dict[str, Any], vae: Any, edges: Edges = "generate") -> Iterator[Tensor]:
+def stream(latent: dict[str, Any], vae: Any, edges: Edges = "mirror") -> Iterator[Tensor]:
     """Yield the frames of a LATENT, ``[3, H, W]`` on the CPU, decoded as they are asked for.
 
     Raises:

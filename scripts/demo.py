@@ -28,8 +28,8 @@ PROMPTS = {
     ),
     "castle": (
         "the camera moves sideways to the left",
-        "the clouds drift to the right",
-        "the camera tilts up",
+        "the clouds drift to the right while the river flows",
+        "the camera slowly moves forward",
     ),
     "lake": (
         "clouds drift left over the hills",

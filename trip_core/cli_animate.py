@@ -40,9 +40,11 @@ examples:
   python -m trip_core animate a.png b.jpg --prompt "pan right" --size 768x512 --out clips/
   python -m trip_core animate ship.png --prompt "gentle waves" --out ship.webm --fps 12 --json
 
-words that are understood: the camera pans left/right, tilts up/down, zooms in/out, rolls
-clockwise/counter-clockwise, moves (trucks) left/right, dollies in; clouds drift left/right;
-the water ripples; nothing moves; slowly, fast; and combinations. Other words do no harm.
+words that the small model understands: the camera pans left/right, tilts up/down, zooms in/out,
+rolls clockwise/counter-clockwise, moves (trucks) left/right, rises, sinks, moves forward/back
+(dolly); clouds drift left/right; the water ripples (waves); the river flows left/right; nothing
+moves; static camera; slowly, fast; and combinations. Held back, because they did not pass the
+model card's gates: objects that move, turn or sway, snow, rain, flicker. Other words do no harm.
 "the camera pans left" moves the picture's content to the right.
 """
 
@@ -76,6 +78,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         choices=EDGES,
         help="what fills areas that come into view: the mirrored picture (mirror, the default), "
         "generated content, or none are shown because the clip starts slightly zoomed in",
+    )
+    add(
+        "--motion-strength",
+        type=number(float, 0, 4),
+        help="how far things move, as a multiple of what the words say",
     )
     _add_sampling(command)
     _add_dynamicrafter(command)
@@ -248,6 +255,7 @@ def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict
     """Return the options that were given and that not every system has."""
     given = {
         "edges": options.edges,
+        "motion_strength": options.motion_strength,
         "prior_strength": options.prior_strength,
         "prior_decay": options.prior_decay,
         "end": options.end,

@@ -6,7 +6,7 @@ are put together again. Nothing is resampled twice, so moved pixels stay as shar
 """
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -165,7 +165,8 @@ def _hold_enclosed_sky(maps: Tensor, largest: float = 0.04) -> Tensor:
     A patch is open if it reaches the picture's edge, or if it is larger than ``largest`` of it.
     """
     sky = np.asarray((maps[0, SKY] > 0.4).cpu())
-    patches, count = label(binary_opening(sky, iterations=2))  # a slit between roofs is no way in
+    opened = binary_opening(sky, iterations=2)  # a slit between roofs is no way in
+    patches, count = cast("tuple[np.ndarray, int]", label(opened))  # scipy is untyped
     if count == 0:
         return maps
     area = np.bincount(patches.ravel())
@@ -176,7 +177,7 @@ def _hold_enclosed_sky(maps: Tensor, largest: float = 0.04) -> Tensor:
     # Back to the patch's full extent, a little beyond what the opening took away.
     enclosed = binary_dilation(held[patches], iterations=4)
     open_sky = binary_dilation((patches > 0) & ~held[patches], iterations=2)
-    hold = torch.from_numpy(enclosed & ~open_sky).to(maps)
+    hold = torch.from_numpy(np.logical_and(enclosed, np.logical_not(open_sky))).to(maps)
     moved = maps[:, SKY : SKY + 1] * hold
     return torch.cat((maps[:, :1] + moved, maps[:, SKY : SKY + 1] - moved, maps[:, 2:]), dim=1)
 

@@ -135,7 +135,7 @@ def animate(
         sampler: See ``sampling.sample``.
         edges: What fills places that come into view; see ``compose.compose``.
         prior_strength: Weight of the image noise prior, 0..1; 1 is as trained, 0 none.
-        prior_decay: How much of it is gone at the last frame, 0..1; 0 is as trained.
+        prior_decay: How much of it is gone at the last denoising step, 0..1; 0 is as trained.
         motion_strength: How far things move, as a multiple of what the words say.
         on_step: Called after every denoising step; raising in it cancels.
 

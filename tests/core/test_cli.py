@@ -303,3 +303,10 @@ def test_help_shows_defaults(capsys):
     for words in ("frames (default: 16)", "second (default: 8.0)", "file (default: 0)"):
         assert words in said
     assert "None" not in said
+
+
+def test_motion_strength_zero_freezes_the_clip(still, model, capsys):
+    words = ["animate", still, "--model", model, "--frames", "3", "--json"]
+    assert cli.main([*words, "--motion-strength", "0"]) == 0
+    assert json.loads(capsys.readouterr().out)["frozen"] is True
+    assert "from 0 to 4" in fails(capsys, *words, "--motion-strength", "9")

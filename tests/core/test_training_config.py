@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from trip_core import checkpoint
 from trip_core.checkpoint import load_model
-from trip_core.training.config import TrainConfig, read_config
+from trip_core.tensor_files import read_header
+from trip_core.training.config import PackConfig, TrainConfig, read_config
+from trip_core.training.pack import pack
 from trip_core.training.run import task_options, train
+from trip_core.training.state import save_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STAGE = """
@@ -141,3 +146,18 @@ understood = ["pan", "zoom"]
     before = weights.stat().st_mtime_ns
     train(plan, out=tmp_path / "run", device="cpu", progress=False)  # nothing is trained again
     assert weights.stat().st_mtime_ns == before and packed.stat().st_mtime_ns >= made
+
+
+def test_a_paper_trip_is_packed_without_the_motion_network(tmp_path: Path) -> None:
+    parts = {
+        "words": ({"text.a": torch.ones(1), "motion.a": torch.ones(1)}, {"text": {}, "motion": {}}),
+        "paper": ({"trip.a": torch.ones(1)}, {"trip": {"motion": False}}),
+        "moving": ({"trip.a": torch.ones(1)}, {"trip": {"motion": True}}),
+    }
+    for stage, (tensors, config) in parts.items():
+        (tmp_path / stage).mkdir()
+        save_weights(tmp_path / stage / "weights.safetensors", tensors, config)
+    for stage, expected in (("paper", {"text", "trip"}), ("moving", {"text", "trip", "motion"})):
+        path = pack(PackConfig(f"{stage}.safetensors", ("words", stage)), tmp_path)
+        assert set(checkpoint.read_config(path)) == expected
+        assert {key.split(".")[0] for key in read_header(path).tensors} == expected

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.nodes.conftest import PACK, load_pack
 
@@ -93,3 +94,11 @@ def test_foreign_weights_are_named_with_folder_and_link(name):
             assert f"models/{model['directory']}" in notes and model["name"] in notes
     if not any("Loader" in node["type"] for node in graph["nodes"]):
         assert "No download" in notes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_workflow_has_a_picture(name):
+    path = PACK / "workflows" / f"{name}.jpg"
+    with Image.open(path) as picture:
+        assert picture.size == (400, 400)
+    assert path.stat().st_size < 60_000

@@ -32,6 +32,10 @@ def pack(config: PackConfig, run: Path) -> Path:
         tensors, made = load_weights(run / stage / "weights.safetensors")
         parts |= tensors
         configs |= made
+    if not configs.get("trip", {}).get("motion", True):
+        # The stage that reads the words brings a motion network; the paper's TRIP does not use it.
+        parts.pop("motion", None)
+        configs.pop("motion", None)
     dtype = getattr(torch, config.dtype)
     if config.defaults:
         # Read once here, so that a wrong key is found now and not when the model is used.

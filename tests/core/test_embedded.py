@@ -1,0 +1,85 @@
+"""The model that ships: what its card promises, on one still, in seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from trip_core.checkpoint import EMBEDDED, load_model
+from trip_core.nn.motion_field import MOTION_PARAMETERS, OBJECT, SKY, WATER
+from trip_core.pipeline import animate
+from trip_core.stills import read_still
+
+STILLS = Path(__file__).parents[2] / "assets" / "stills"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model()
+
+
+def motion_of(model, prompt, still="castle"):
+    picture = read_still(STILLS / f"{still}.jpg")
+    return animate(model, picture, prompt, num_frames=2).motion
+
+
+def value(model, prompt, name):
+    column = list(MOTION_PARAMETERS).index(name)
+    return motion_of(model, prompt).parameters[0, column].item() / MOTION_PARAMETERS[name]
+
+
+def test_it_fits_into_a_repository():
+    assert sum(f.stat().st_size for f in EMBEDDED.parent.iterdir()) < 25e6
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "moves"),
+    [
+        ("the camera pans left", "pan", -1),
+        ("slow pan to the right", "pan", 0.5),
+        ("the camera tilts up", "tilt", 1),
+        ("zoom out", "zoom", -1),
+        ("the camera rolls clockwise", "roll", 1),
+        ("the camera moves sideways to the left", "truck", -1),
+        ("very slowly dolly in", "dolly", 0.3),
+        ("clouds drift left", "sky_x", -1),
+        ("waves on the water", "ripple", 1),
+        ("the river flows right", "water_x", 1),
+    ],
+)
+def test_words_mean_what_they_say(model, prompt, name, moves):
+    assert value(model, prompt, name) == pytest.approx(moves, abs=0.15)
+
+
+def test_combined_words_do_both_and_unknown_words_do_no_harm(model):
+    prompt = "slow zoom in while clouds drift left"
+    assert value(model, prompt, "zoom") > 0.3
+    assert value(model, prompt, "sky_x") < -0.7
+    plain, noisy = motion_of(model, prompt), motion_of(model, f"xyzzy, ({prompt}:1.2), 8k uhd")
+    assert torch.equal(plain.parameters, noisy.parameters)
+
+
+@pytest.mark.parametrize("prompt", ["nothing moves", "snow falls", "the light flickers"])
+def test_stillness_and_held_back_words_move_nothing(model, prompt):
+    still = read_still(STILLS / "lake.jpg")
+    *_, last = animate(model, still, prompt, num_frames=4).frames
+    assert torch.allclose(last, still, atol=1e-4)
+
+
+def test_no_words_give_gentle_motion(model):
+    parameters = motion_of(model, "").parameters
+    assert parameters.any()
+    assert (parameters[0].abs() <= 0.6 * torch.tensor([*MOTION_PARAMETERS.values()])).all()
+
+
+def test_it_finds_sky_water_and_a_ship(model):
+    regions = motion_of(model, "waves", "ship").regions[0]
+    height, width = regions.shape[1:]
+    assert regions[SKY, : height // 4].mean() > 0.8
+    assert regions[WATER, -height // 6 :].mean() > 0.8
+    assert regions[OBJECT].amax() > 0.8
+
+
+def test_the_first_frame_is_the_still(model):
+    still = read_still(STILLS / "ship.jpg")
+    assert torch.equal(next(iter(animate(model, still, "waves, zoom in").frames)), still)
