@@ -1,118 +1,17 @@
 """What the world's scenes are made of: skies, far land, ground and water, things, near frames.
 
-``draw_scene`` picks a kind of place and stacks its layers. Every layer is a canvas ``CANVAS`` times
-the picture's side; x and y run in picture units, origin at the centre, y down.
+``draw_scene`` picks a kind of place and stacks its layers, far to near.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from ..nn.motion_field import SKY, STATIC, WATER, coordinates
-from .textures import dead_leaves, mix, outline, power_noise, recline, relief, smoothstep, uniform
+from .canvas import CANVAS, GROUNDS, SKIES, STONES, WATERS, Canvas, Layer
+from .textures import dead_leaves, mix, outline, recline, relief, smoothstep, uniform
 from .things import draw_building, draw_thing
-
-#: Side of a layer's canvas in picture sides: what camera moves may bring into view.
-CANVAS = 1.5
-
-# Sky colours by the hour: zenith, horizon, lit cloud, shaded cloud (sRGB).
-_SKIES = (
-    ((0.20, 0.42, 0.78), (0.70, 0.83, 0.93), (0.98, 0.98, 0.98), (0.62, 0.68, 0.76)),  # day
-    ((0.36, 0.60, 0.86), (0.86, 0.92, 0.95), (1.00, 0.99, 0.97), (0.70, 0.74, 0.80)),  # pale day
-    ((0.28, 0.30, 0.52), (0.98, 0.66, 0.38), (1.00, 0.80, 0.60), (0.50, 0.38, 0.48)),  # sunset
-    ((0.42, 0.26, 0.46), (0.99, 0.56, 0.42), (1.00, 0.70, 0.58), (0.44, 0.28, 0.44)),  # red evening
-    ((0.48, 0.52, 0.58), (0.72, 0.75, 0.78), (0.86, 0.87, 0.88), (0.42, 0.45, 0.50)),  # overcast
-    ((0.16, 0.19, 0.25), (0.44, 0.48, 0.52), (0.60, 0.62, 0.64), (0.15, 0.17, 0.21)),  # storm
-    ((0.03, 0.05, 0.14), (0.12, 0.18, 0.34), (0.28, 0.32, 0.44), (0.06, 0.08, 0.16)),  # night
-    ((0.10, 0.24, 0.34), (0.52, 0.72, 0.68), (0.80, 0.92, 0.86), (0.22, 0.38, 0.44)),  # teal
-    ((0.62, 0.58, 0.72), (0.98, 0.86, 0.78), (1.00, 0.94, 0.90), (0.70, 0.62, 0.70)),  # dawn
-)
-_GROUNDS = (
-    (0.30, 0.42, 0.16),  # grass
-    (0.44, 0.46, 0.20),  # dry grass
-    (0.90, 0.93, 0.97),  # snow
-    (0.76, 0.66, 0.48),  # sand
-    (0.40, 0.39, 0.38),  # pavement
-    (0.34, 0.24, 0.16),  # earth
-    (0.52, 0.36, 0.24),  # desert
-    (0.22, 0.30, 0.16),  # moor
-    (0.60, 0.30, 0.34),  # flowers
-)
-_WATERS = ((0.10, 0.26, 0.34), (0.12, 0.34, 0.40), (0.06, 0.12, 0.20), (0.20, 0.28, 0.28))
-_WATERS += ((0.14, 0.44, 0.52), (0.16, 0.18, 0.16))
-_STONES = ((0.36, 0.36, 0.40), (0.24, 0.26, 0.30), (0.20, 0.30, 0.20), (0.50, 0.45, 0.42))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a scene; maps are ``[C, c, c]`` canvases.
-
-    Attributes:
-        color: sRGB, ``[3, c, c]``.
-        alpha: Coverage, ``[1, c, c]``.
-        depth: Nearness 0..1, ``[1, c, c]``.
-        region: Index into ``REGIONS``, ``[1, c, c]``.
-        movable: Whether the layer is a thing that can move by itself.
-    """
-
-    color: Tensor
-    alpha: Tensor
-    depth: Tensor
-    region: Tensor
-    movable: bool = False
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """What all layers of a scene share: the place, its light, and the randomness."""
-
-    generator: Generator
-    side: int  # canvas pixels
-    x: Tensor  # [c, c]
-    y: Tensor
-    horizon: float  # y of the horizon
-    palette: Tensor  # zenith, horizon, lit, shaded; [4, 3]
-    light: float  # angle of the light
-    textures: int  # side of a texture tile
-
-    def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """Return one uniform number."""
-        return uniform(self.generator, low, high)
-
-    def chance(self, probability: float) -> bool:
-        """Return True with the given probability."""
-        return self.uniform() < probability
-
-    def pick(self, options: tuple) -> Tensor:  # type: ignore[type-arg]
-        """Return one of the options as a tensor."""
-        choice = options[int(self.uniform(0, len(options) - 1e-6))]
-        return torch.tensor(choice, device=self.generator.device)
-
-    def noise(self, slope: float = 1.5, stretch: float = 1.0, count: int = 1) -> Tensor:
-        """Return power-law noise over the canvas, ``[count, c, c]``."""
-        return power_noise(self.generator, count, self.side, slope, stretch)
-
-    def tile(self, slope: float = 1.2, stretch: float = 1.0, count: int = 1) -> Tensor:
-        """Return a tiling texture of power-law noise, ``[count, t, t]``."""
-        return power_noise(self.generator, count, self.textures, slope, stretch)
-
-    def layer(
-        self, color: Tensor, alpha: Tensor | float, depth: Tensor | float, region: Tensor | int
-    ) -> Layer:
-        """Return a layer, its maps spread over the canvas."""
-        shape = (1, self.side, self.side)
-
-        def spread(value: Tensor | float) -> Tensor:
-            return torch.as_tensor(value, device=color.device).expand(shape)
-
-        return Layer(
-            color.expand(3, -1, -1).clamp(0, 1),
-            spread(alpha).float(),
-            spread(depth).float(),
-            spread(region).to(torch.uint8),
-        )
 
 
 def draw_scene(generator: Generator, size: int) -> list[Layer]:
@@ -126,7 +25,7 @@ def draw_scene(generator: Generator, size: int) -> list[Layer]:
         place[1],
         horizon=uniform(generator, -0.22, 0.24),
         palette=torch.tensor(
-            _SKIES[int(uniform(generator, 0, len(_SKIES) - 1e-6))], device=generator.device
+            SKIES[int(uniform(generator, 0, len(SKIES) - 1e-6))], device=generator.device
         ),
         light=uniform(generator, 0, 2 * math.pi),
         textures=max(64, size),
@@ -201,7 +100,7 @@ def _cloud_sea(c: Canvas) -> list[Layer]:
 
 def _indoors(c: Canvas) -> list[Layer]:
     """A wall, a table or floor, things on it: nothing here is sky or water, whatever its colour."""
-    base = c.pick((*_GROUNDS, *_STONES))
+    base = c.pick((*GROUNDS, *STONES))
     tint = torch.rand(3, generator=c.generator, device=c.generator.device) * 0.3
     color = (base + tint).view(3, 1, 1)
     fall = ((c.x - c.uniform(-0.5, 0.5)) ** 2 + (c.y - c.uniform(-0.5, 0.5)) ** 2)[None]
@@ -213,7 +112,7 @@ def _indoors(c: Canvas) -> list[Layer]:
         color = torch.nn.functional.avg_pool2d(color[None], 9, 1, 4, count_include_pad=False)[0]
     layers = [c.layer(color, 1.0, 0.12, STATIC)]
     if c.chance(0.6):
-        layers.append(_ground(c, c.uniform(0.05, 0.3), c.pick(_GROUNDS)))
+        layers.append(_ground(c, c.uniform(0.05, 0.3), c.pick(GROUNDS)))
     layers.append(_things(c, floating=False, large=True))
     return layers
 
@@ -222,7 +121,7 @@ def _leaves(c: Canvas) -> Layer:
     """A wall of occluding shapes: foliage, clutter, fabric."""
     grey = dead_leaves(c.generator, c.side, 160)[None]
     other = dead_leaves(c.generator, c.side, 40)[None]
-    first, second, third = c.pick(_GROUNDS), c.pick(_GROUNDS), c.pick(_WATERS)
+    first, second, third = c.pick(GROUNDS), c.pick(GROUNDS), c.pick(WATERS)
     color = mix(first.view(3, 1, 1), second.view(3, 1, 1), grey)
     color = mix(color, third.view(3, 1, 1), smoothstep(0.5, 0.8, other) * 0.7) * (0.5 + grey)
     depth = (0.45 + 0.5 * c.y[None] + 0.1 * (other - 0.5)).clamp(0.1, 1)
@@ -276,7 +175,7 @@ def _ridge(c: Canvas, order: int, at: float | None = None) -> Layer:
     top = base - lift * (0.55 + 0.6 * line)
     alpha = smoothstep(0, 1.5 / c.side, c.y - top[None])
     height = c.noise(c.uniform(1.2, 1.7), 1)
-    stone = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1)
+    stone = c.pick((*GROUNDS, *STONES)).view(3, 1, 1)
     color = stone * relief(height, c.light, c.uniform(0.5, 3.0)) * c.uniform(0.5, 1.0)
     color = color * (1 + 0.15 * c.noise(0.9))
     if c.chance(0.25):  # snow above a line
@@ -301,7 +200,7 @@ def _skyline(c: Canvas, order: int) -> Layer:
     top = c.horizon + 0.02 - scale * heights[column] - peak
     alpha = smoothstep(0, 1.5 / c.side, c.y - top[None])
     shade = 0.5 + torch.rand(count, generator=c.generator, device=device)[column]
-    wall = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1)
+    wall = c.pick((*GROUNDS, *STONES)).view(3, 1, 1)
     color = wall * shade * (1 + 0.08 * c.noise(0.8)) * c.uniform(0.4, 1.0)
     if c.chance(0.7):
         cell = c.uniform(0.012, 0.03)
@@ -334,7 +233,7 @@ def _ground(c: Canvas, top: float, base: Tensor) -> Layer:
 
 def _lower_half(c: Canvas, above: list[Layer]) -> Layer:
     """Ground, water, or both with a shore between them."""
-    land = _ground(c, c.horizon, c.pick(_GROUNDS))
+    land = _ground(c, c.horizon, c.pick(GROUNDS))
     share = c.uniform()
     if share < 0.40:
         return land
@@ -374,7 +273,7 @@ def _water(c: Canvas, above: list[Layer]) -> Layer:
     mirror = torch.nn.functional.grid_sample(
         scene[None], mirrored.movedim(0, -1)[None], padding_mode="reflection", align_corners=False
     )[0]
-    body = c.pick(_WATERS).view(3, 1, 1) * (1 + 0.25 * c.noise(1.8) * c.uniform())
+    body = c.pick(WATERS).view(3, 1, 1) * (1 + 0.25 * c.noise(1.8) * c.uniform())
     calm = c.chance(0.4)  # a calm lake is a mirror, clouds and all
     clear = c.uniform(0.75, 1.0) if calm else c.uniform(0.15, 0.85) * (1 - 0.5 * near)
     color = mix(body, mirror * c.uniform(0.75, 1.0), clear)
@@ -416,7 +315,7 @@ def _building(c: Canvas) -> Layer:
     rock = c.y - foot + 0.25 * ((c.x - at[0]).abs() / scale - 0.55) + 0.03 * c.noise(1.4)[0]
     reach = smoothstep(0.16, 0.12, (c.y - foot).abs() + 0.1 * ((c.x - at[0]) / scale).abs())
     mound = smoothstep(0, 0.008, rock) * reach
-    stone = c.pick((*_GROUNDS, *_STONES)).view(3, 1, 1) * relief(c.noise(1.4), c.light, 2.0)
+    stone = c.pick((*GROUNDS, *STONES)).view(3, 1, 1) * relief(c.noise(1.4), c.light, 2.0)
     color = mix(stone * 0.8, color, alpha)
     color = mix(color, c.palette[1].view(3, 1, 1), c.uniform(0, 0.5))
     return c.layer(color, torch.maximum(alpha, mound[None]), 0.22, STATIC)

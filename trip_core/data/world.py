@@ -27,8 +27,9 @@ from ..nn.motion_field import (
     sky_drift,
     water_flow,
 )
+from .canvas import CANVAS, Layer
 from .overlays import overlay
-from .scenery import CANVAS, Layer, draw_scene, photograph
+from .scenery import draw_scene, photograph
 
 
 @dataclass(frozen=True)
