@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.captions import sample_caption, vocabulary
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.text import TextConfig, TextEncoder
-from .state import load_weights
+from .state import load_into, load_weights
 from .task import Batch, TaskContext
 
 #: An error below this share of an ordinary move is not seen in a clip.
@@ -27,11 +27,14 @@ class WordsOptions:
 
     Attributes:
         start: Earlier stage whose motion network reads the words; its pictures' side is kept as
-            it is. Empty: a new network.
+            it is, and its text encoder, if it has one, is trained on. Empty: new networks.
+        combined: Share of captions that combine motions, beyond the grammar's own: which speed
+            belongs to which motion is the last thing to be learned.
         text: Fields of ``TextConfig``; its vocabulary is the grammar's.
     """
 
     start: str = ""
+    combined: float = 0.5
     text: dict[str, int] = field(default_factory=dict)
 
 
@@ -40,13 +43,15 @@ class WordsTask:
 
     def __init__(self, options: WordsOptions, context: TaskContext) -> None:
         """Build the networks; only what reads words is trained."""
-        self._context = context
+        self._options, self._context = options, context
         self.text = TextEncoder(TextConfig(vocabulary=tuple(vocabulary()), **options.text))
         self.motion = MotionNetwork(MotionConfig(text_width=self.text.config.width))
         if options.start:
             tensors, made = load_weights(context.run / options.start / "weights.safetensors")
             self.motion = MotionNetwork(MotionConfig(**made["motion"]))
-            self.motion.load_state_dict(tensors["motion"])
+            load_into(self.motion, tensors["motion"], f"stage {options.start!r}")
+            if "text" in tensors:
+                load_into(self.text, tensors["text"], f"stage {options.start!r}")
         self.motion.requires_grad_(False)
         for part in (self.motion.read, self.motion.head):
             part.requires_grad_(True)
@@ -61,7 +66,8 @@ class WordsTask:
     def batch(self, index: int) -> Batch:
         """Return captions and the motion that they mean."""
         rng = random.Random(f"{self._context.seed} {index}")
-        captions = [sample_caption(rng) for _ in range(self._context.batch_size)]
+        kinds = [rng.random() < self._options.combined for _ in range(self._context.batch_size)]
+        captions = [sample_caption(rng, "combined" if mixed else None) for mixed in kinds]
         ids = self.text.tokenize([caption.text for caption in captions])
         return {
             "ids": ids[:, : max(1, int((ids > 0).sum(1).max()))],
