@@ -4,6 +4,7 @@ from . import host
 from .animation_report import AnimationReport
 from .apply_noise_prior import ApplyNoisePrior
 from .decode import TRIPDecode
+from .image_context import ImageContext
 from .image_noise_prior import ImageNoisePrior
 from .load_model import LoadTRIPModel
 from .sampler import TRIPSampler
@@ -16,6 +17,7 @@ if host.is_present():
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     "TRIP_LoadModel": LoadTRIPModel,
     "TRIP_ImageNoisePrior": ImageNoisePrior,
+    "TRIP_ImageContext": ImageContext,
     "TRIP_Sampler": TRIPSampler,
     "TRIP_Decode": TRIPDecode,
     "TRIP_ApplyNoisePrior": ApplyNoisePrior,
@@ -25,6 +27,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {
     "TRIP_LoadModel": "Load TRIP Model",
     "TRIP_ImageNoisePrior": "Image Noise Prior",
+    "TRIP_ImageContext": "Image Context",
     "TRIP_Sampler": "TRIP Sampler",
     "TRIP_Decode": "TRIP Decode",
     "TRIP_ApplyNoisePrior": "Image Noise Prior (any model)",

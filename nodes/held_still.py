@@ -76,7 +76,7 @@ class WindowedPrior:
         return 1 - (1 - weight) * (1 - self.kept[:, :, None])
 
 
-def hold(conditioning: list, held: HeldStill) -> list:
+def hold(conditioning: list, held: object) -> list:
     """Return conditioning with the still bound to every entry."""
     return [[tokens, {**values, KEY: held}] for tokens, values in conditioning]
 

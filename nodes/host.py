@@ -1,7 +1,7 @@
 """What of ComfyUI the nodes use: folders, progress, cancel, metadata, its own classes.
 
 Nothing of the host is imported before a function needs it, so the nodes import anywhere and can be
-tested without a host. Only this file, ``host_model`` and ``latents`` touch it.
+tested without a host. Only this file and the ``host_*`` modules touch it.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ from ..trip_core.stills import to_bytes
 Item = TypeVar("Item")
 
 #: Samplers and schedulers shown where no host is there to ask.
-_SAMPLERS = ("ddim", "euler", "dpmpp_2m", "uni_pc")
+_SAMPLERS = ("ddim", "euler", "euler_ancestral", "dpmpp_2m", "uni_pc")
 _SCHEDULERS = ("ddim_uniform", "simple", "normal", "karras")
 #: Key of our model folder, and the name under which the built-in model is listed.
 MODEL_FOLDER = "trip"
@@ -45,7 +45,8 @@ def register_model_folder() -> None:
 
     default = os.path.join(folder_paths.models_dir, MODEL_FOLDER)
     folder_paths.add_model_folder_path(MODEL_FOLDER, default, is_default=True)
-    folder_paths.folder_names_and_paths[MODEL_FOLDER][1].add(".safetensors")
+    # A .ckpt is listed so that choosing it says how to convert it; it is never opened.
+    folder_paths.folder_names_and_paths[MODEL_FOLDER][1].update((".safetensors", ".ckpt"))
 
 
 def model_names() -> list[str]:

@@ -13,15 +13,19 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
+import comfy.ops
 import comfy.sd
 import comfy.supported_models_base
 import torch
 from torch import Tensor, nn
 
+from ..trip_core.nn import layers
 from ..trip_core.pipeline import Model
 from ..trip_core.schedule import NoiseSchedule
 from ..trip_core.systems.trip import TRIP, TRIPConfig
 from .held_still import KEY, BoundStill, HeldStill
+from .host_windows import FrameBatch, allow_windows
+from .wishes import Wishes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -46,10 +50,30 @@ def build_model(
     )
     cast = comfy.model_management.unet_manual_cast(dtype, device, list(DTYPES.values()))
     config.set_inference_dtype(dtype, cast)
+    config.custom_operations = operations(comfy.ops.pick_operations(dtype, cast))
     base = TRIPBaseModel(config, core)
     base.diffusion_model.take(core.trip, dtype, cast or dtype)
     base = base.to(offload).eval().requires_grad_(False)
-    return comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
+    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
+    allow_windows(patcher)
+    return patcher
+
+
+def operations(picked: Any) -> Any:
+    """Return the host's operations, with the core's faster product where nothing is cast.
+
+    Args:
+        picked: What the host would build a model with.
+    """
+
+    class Linear(picked.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            """Map ``[..., in_features]``; what is cast or patched on the way is the host's."""
+            if self.comfy_cast_weights or self.weight_function or self.bias_function:
+                return super().forward(input)
+            return layers.linear(input, self.weight, self.bias)
+
+    return type("Operations", (picked,), {"Linear": Linear})
 
 
 def build_clip(core: Model) -> comfy.sd.CLIP:
@@ -150,7 +174,7 @@ class TRIPNetwork(nn.Module):
         return out.x0.movedim(2, 1).flatten(0, 1)
 
 
-class TRIPBaseModel(comfy.model_base.BaseModel):
+class TRIPBaseModel(FrameBatch):
     """The host's model of a TRIP.
 
     Attributes:
@@ -163,7 +187,7 @@ class TRIPBaseModel(comfy.model_base.BaseModel):
         super().__init__(
             model_config, comfy.model_base.ModelType.EPS, device=None, unet_model=TRIPNetwork
         )
-        self.model_sampling = _sampling(model_config, core.trip.schedule)
+        self.model_sampling = clean_sampling(model_config, core.trip.schedule)
         self.trip_config, self.defaults = core.trip.config, core.defaults
         self.motion_patcher = None
         if core.motion is not None:
@@ -172,6 +196,14 @@ class TRIPBaseModel(comfy.model_base.BaseModel):
                 load_device=comfy.model_management.get_torch_device(),
                 offload_device=comfy.model_management.unet_offload_device(),
             )
+
+    def hold(
+        self, model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+    ) -> tuple[list, list, dict[str, Any]]:
+        """See ``host_systems.Animator``."""
+        from . import host_prior
+
+        return host_prior.hold(model, vae, positive, negative, wishes)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Return what the network is called with, beside the noisy latents."""
@@ -234,7 +266,7 @@ class _CleanPrediction(comfy.model_sampling.EPS):
         return model_output
 
 
-def _sampling(config: Any, schedule: NoiseSchedule) -> nn.Module:
+def clean_sampling(config: Any, schedule: NoiseSchedule) -> nn.Module:
     """Return the host's sampling of a schedule of ours."""
     # The floor keeps sigma finite where no signal is left (the samplers of the core have the same).
     table = schedule.alphas_cumprod.clamp(min=2**-24)

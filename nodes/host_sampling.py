@@ -9,33 +9,41 @@ from torch import Tensor
 
 from ..trip_core.guidance import check_rescale, rescale_guidance
 from . import host
-from .host_model import trip_model
+from .host_systems import animator
 from .sheet import contact_sheet
 
 
-def checked(model: Any) -> Any:
-    """Return a MODEL of ours.
+def with_rescale(model: Any, phi: float) -> Any:
+    """Return a MODEL of ours with guidance rescaled over the whole clip; phi 0 leaves it as it is.
+
+    The contrast that is restored is that of the network's own output (Lin et al. 2023, Section
+    3.4): clean latents, unless its sampling says how to come back to noise or velocity.
 
     Raises:
-        ValueError: If it is of another kind.
+        ValueError: If the MODEL is of another kind, or phi out of range.
     """
-    trip_model(model)
-    return model
-
-
-def with_rescale(model: Any, phi: float) -> Any:
-    """Return the model with guidance rescaled over the whole clip; phi 0 leaves it as it is."""
+    animator(model)
     check_rescale(phi)
     if phi == 0:
         return model
+    sampling = model.get_model_object("model_sampling")
+    output_of = getattr(sampling, "network_output", _as_answered)
 
     def rescaled(args: dict[str, Any]) -> Tensor:
-        guided, cond = args["denoised"], args["cond_denoised"]
-        return rescale_guidance(guided[None], cond[None], phi)[0]  # frames are one item
+        x, sigma = args["input"], args["sigma"]
+        cond = output_of(sigma, args["cond_denoised"], x)
+        uncond = output_of(sigma, args["uncond_denoised"], x)
+        guided = uncond + args["cond_scale"] * (cond - uncond)
+        output = rescale_guidance(guided[None], cond[None], phi)[0]  # frames are one item
+        return x - sampling.calculate_denoised(sigma, output, x)
 
     patched = model.clone()
-    patched.set_model_sampler_post_cfg_function(rescaled)
+    patched.set_model_sampler_cfg_function(rescaled)
     return patched
+
+
+def _as_answered(_sigma: Tensor, x0: Tensor, _x: Tensor) -> Tensor:
+    return x0
 
 
 def sample(

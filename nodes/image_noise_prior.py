@@ -1,17 +1,12 @@
 """Image Noise Prior: binds a still to the conditioning, and starts the clip from it."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from ..trip_core.anchor import Anchor
-from ..trip_core.pipeline import Model, fit_to_model
-from ..trip_core.prior import PriorWeights
-from ..trip_core.stills import check_still_size
-from .held_still import KEY, HeldStill, hold, repeat_frames
-from .still_fit import FITS, fit_image, fit_mask
+from . import host_systems
+from .still_fit import FITS
+from .wishes import Wishes
 
 _SHARE = {"min": 0.0, "max": 1.0, "step": 0.01}
 
@@ -83,7 +78,8 @@ class ImageNoisePrior:
                     "FLOAT",
                     {
                         "default": 1.0, **_SHARE,
-                        "tooltip": "How far the frames are held to the still; 1 is as trained.",
+                        "tooltip": "How far the frames are held to the still. As trained: 1 for "
+                        "TRIP, 0 for DynamiCrafter.",
                     },
                 ),
                 "decay_over_frames": (
@@ -106,69 +102,37 @@ class ImageNoisePrior:
                     "MASK",
                     {"tooltip": "What is painted stays as it is in the still, in every frame."},
                 ),
+                "end_still": (
+                    "IMAGE",
+                    {
+                        "tooltip": "The last frame, of the same size as the still. For "
+                        "DynamiCrafter's model for two stills (512_interp)."
+                    },
+                ),
+                "loop": (
+                    "BOOLEAN",
+                    {
+                        "default": False,
+                        "tooltip": "The clip returns to the still, so that it can be played round "
+                        "and round. For the same model.",
+                    },
+                ),
+                "fs": (
+                    "INT",
+                    {
+                        "default": 0, "min": 0, "max": 60,
+                        "tooltip": "Pace of a DynamiCrafter clip. 512 and 1024: frames per second, "
+                        "5 to 30, lower moves more. 256: frame stride, 1 to 6, higher moves more. "
+                        "0 is the model's own.",
+                    },
+                ),
             },
         }  # fmt: skip
 
     @torch.no_grad()
     def prepare(
-        self, model: Any, positive: list, negative: list, vae: Any, image: Tensor,
-        width: int, height: int, fit: str, length: int, motion_strength: float,
-        prior_strength: float, decay_over_frames: float, decay_over_time: float,
-        mask: Tensor | None = None,
-    ) -> tuple[list, list, dict[str, Any]]:  # fmt: skip
+        self, model: Any, positive: list, negative: list, vae: Any, **wishes: Any
+    ) -> tuple[list, list, dict[str, Any]]:
         """Return conditioning and latents that hold the still."""
-        from . import host_prior
-
-        core = host_prior.core_model(model, vae)
-        prior = prior_weights(core, prior_strength, decay_over_frames, decay_over_time)
-        still = fit_image(image, width, height, fit)
-        kept = None if mask is None else fit_mask(mask, image, still, fit)
-        small = fit_to_model(core, still)
-        motion = host_prior.motion(model, core, small, positive, motion_strength)
-        anchor = None
-        if motion is not None:
-            anchor = Anchor(still, motion, length, kept, overscan=fit == "overscan")
-        held, start = hold_still(core, small, anchor, length, prior, kept)
-        latent = {"samples": start} if anchor is None else {"samples": start, KEY: anchor}
-        return hold(positive, held), hold(negative, held), latent
-
-
-def prior_weights(
-    core: Model, strength: float, over_frames: float, over_time: float
-) -> PriorWeights:
-    """Return the model's prior weights, changed to taste."""
-    weights = core.trip.config.prior.scaled(strength, over_time)
-    return replace(weights, last=weights.last * (1 - over_frames))
-
-
-def hold_still(
-    core: Model,
-    small: Tensor,
-    anchor: Anchor | None,
-    length: int,
-    prior: PriorWeights,
-    kept: Tensor | None,
-) -> tuple[HeldStill, Tensor]:
-    """Return what the sampler is held to, and the latents that it starts from.
-
-    Args:
-        core: The model; its autoencoder encodes.
-        small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
-        anchor: Its motion; None for a model without.
-        length: Frames of the clip.
-        prior: Weights.
-        kept: Painted places, ``[1, 1, H, W]``.
-    """
-    check_still_size(small.shape[-2], small.shape[-1])
-    scale = core.vae.downscale
-    size = (small.shape[-2] // scale, small.shape[-1] // scale)
-    if anchor is None:
-        still = core.vae.encode(small * 2 - 1)
-        places = None
-        if kept is not None:
-            places = torch.nn.functional.interpolate(kept.float(), size, mode="area")
-        return HeldStill(still, length, prior, kept=places), repeat_frames(still, length)
-    frames = torch.stack(list(anchor.frames(small[0])))
-    warped = core.vae.encode(frames * 2 - 1)  # [F, C, h, w]
-    held = HeldStill(warped[:1], length, prior, warped, anchor.visibility(size))
-    return held, warped.clone()
+        inside = host_systems.animator(model)
+        return inside.hold(model, vae, positive, negative, Wishes(**wishes))

@@ -3,12 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from ..trip_core.checkpoint import load_model
-from ..trip_core.pipeline import Autoencoder, Model
-from . import host
+from . import host, host_systems
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -18,10 +13,17 @@ class LoadTRIPModel:
 
     CATEGORY = "TRIP"
     DESCRIPTION = (
-        "Loads a TRIP model. The built-in one is small, runs on any machine and needs no download; "
-        "others are listed from models/trip."
+        "Loads a model. The built-in one is small, runs on any machine and needs no download; "
+        "others (TRIP, DynamiCrafter, ModelScopeT2V) are listed from models/trip."
     )
-    SEARCH_ALIASES: ClassVar = ["image to video", "img2vid", "animate", "trip", "load checkpoint"]
+    SEARCH_ALIASES: ClassVar = [
+        "image to video",
+        "img2vid",
+        "animate",
+        "trip",
+        "dynamicrafter",
+        "load checkpoint",
+    ]
     FUNCTION = "load"
     RETURN_TYPES = ("MODEL", "CLIP", "VAE")
     RETURN_NAMES = ("model", "clip", "vae")
@@ -40,12 +42,16 @@ class LoadTRIPModel:
                     host.model_names(),
                     {
                         "tooltip": "The built-in model, or what lies in models/trip: .safetensors "
-                        "files, and ModelScopeT2V or ZeroScope folders in diffusers' layout."
+                        "files of TRIP and DynamiCrafter, and ModelScopeT2V or ZeroScope folders "
+                        "in diffusers' layout."
                     },
                 ),
                 "precision": (
                     list(_PRECISIONS),
-                    {"tooltip": "Of the weights. auto takes what this machine is best at."},
+                    {
+                        "tooltip": "Of the weights. auto takes what this machine is best at, and "
+                        "keeps DynamiCrafter's as they are."
+                    },
                 ),
             }
         }
@@ -59,52 +65,4 @@ class LoadTRIPModel:
 
     def load(self, model_name: str, precision: str) -> tuple[Any, Any, Any]:
         """Return the model in the host's own types."""
-        from . import host_model
-
-        core = load_model(host.model_path(model_name))
-        model = host_model.build_model(core, precision, latent_format(core))
-        return model, host_model.build_clip(core), host_model.build_vae(vae_state(core))
-
-
-def vae_state(core: Model) -> dict[str, Tensor]:
-    """Return the state dict of a model's autoencoder, in the layout that hosts know."""
-    vae: Any = core.vae
-    return {key.removeprefix("vae."): tensor for key, tensor in vae.state_dict().items()}
-
-
-def latent_format(core: Model) -> Any:
-    """Return how the host is to see a model's latents."""
-    from .host_model import TRIPLatents
-
-    channels = core.trip.config.channels
-    if channels == 4:
-        import comfy.latent_formats
-
-        return comfy.latent_formats.SD15()
-    factors, bias = preview_colours(core.vae)
-    return TRIPLatents(channels, 1.0, factors, bias)
-
-
-@torch.no_grad()
-def preview_colours(vae: Autoencoder, seed: int = 0) -> tuple[list, list]:
-    """Fit what colour a latent stands for: RGB in -1..1 = latents @ factors + bias.
-
-    Least squares over soft random pictures, each latent against the mean colour of its pixels.
-
-    Returns:
-        (factors ``[C][3]``, bias ``[3]``), as the host's latent formats hold them.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(16, 3, 6, 6, generator=generator) * 2 - 1
-    contrast = torch.rand(16, 1, 1, 1, generator=generator)
-    offset = (torch.rand(16, 3, 1, 1, generator=generator) * 2 - 1) * (1 - contrast)
-    pictures = torch.nn.functional.interpolate(
-        coarse * contrast + offset, size=(64, 64), mode="bicubic"
-    ).clamp(-1, 1)
-    latents = vae.encode(pictures)
-    colours = torch.nn.functional.avg_pool2d(pictures, vae.downscale)
-    rows = latents.movedim(1, -1).flatten(0, 2).double()
-    rows = torch.cat((rows, torch.ones_like(rows[:, :1])), dim=1)
-    wanted = colours.movedim(1, -1).flatten(0, 2).double()
-    fit = torch.linalg.lstsq(rows, wanted).solution  # [C + 1, 3]
-    return fit[:-1].float().tolist(), fit[-1].float().tolist()
+        return host_systems.load(host.model_path(model_name), precision)

@@ -84,7 +84,7 @@ class TRIPSampler:
         """Return the sampled latents."""
         from . import host_sampling
 
-        guided = host_sampling.with_rescale(host_sampling.checked(model), guidance_rescale)
+        guided = host_sampling.with_rescale(model, guidance_rescale)
         samples = host_sampling.sample(
             guided, positive, negative, latent, seed, steps, cfg, sampler_name, scheduler, denoise
         )

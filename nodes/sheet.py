@@ -8,13 +8,14 @@ from PIL import Image
 from torch import Tensor
 
 
-def contact_sheet(x0: Tensor, latent_format: Any, side: int = 512) -> Image.Image | None:
+def contact_sheet(x0: Tensor, latent_format: Any) -> Image.Image | None:
     """Return up to 3 x 3 frames of a clip on one picture, first to last.
+
+    A latent is a pixel: the host enlarges previews to the size that it shows.
 
     Args:
         x0: Predicted clean latents, scaled, ``[F, C, h, w]``.
         latent_format: Holds the colours of the latents.
-        side: Length of the sheet's longer side, pixels.
     """
     if latent_format.latent_rgb_factors is None:
         return None
@@ -31,6 +32,4 @@ def contact_sheet(x0: Tensor, latent_format: Any, side: int = 512) -> Image.Imag
     for k, tile in enumerate(tiles):
         top, left = k // across * height, k % across * width
         sheet[top : top + height, left : left + width] = tile
-    scale = side / max(sheet.shape[:2])
-    size = (round(sheet.shape[1] * scale), round(sheet.shape[0] * scale))
-    return Image.fromarray(sheet).resize(size, Image.Resampling.BICUBIC)
+    return Image.fromarray(sheet)

@@ -2,12 +2,15 @@
 
 Every picture is of frames that the shipped model made of a bundled still with the workflow's own
 words; for the workflows that need other weights, the bundled still stands in for the picture that
-those weights would draw. By hand: ``python scripts/make_thumbnails.py [workflow ...]``.
+those weights would draw. DynamiCrafter's and DreamVideo's weights are not here, so their pictures
+show what goes in: the stills, and where in the clip they stand. By hand:
+``python scripts/make_thumbnails.py [workflow ...]``.
 """
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from trip_core.stills import read_still, to_bytes  # noqa: E402
 SIDE = 400
 STRIP = SIDE // 4
 FRAMES, SHOWN = 16, (0, 5, 10, 15)
-STRENGTHS = (1.0, 0.5, 0.0)
+STRENGTHS = (1.0, 0.8, 0.6)
 STILLS = {
     "animate_a_still": "castle",
     "sdxl_to_trip": "ship",
@@ -37,6 +40,20 @@ STILLS = {
     "masked_motion": "lake",
     "prior_on_any_video_model": "lake",
     "compare_prior_strengths": "ship",
+    "dreamvideo": "castle",
+    "dynamicrafter": "ship",
+    "dynamicrafter_with_prior": "ship",
+    "start_and_end_frame": "lake",
+    "seamless_loop": "lake",
+}
+
+#: How much of the still each of the other systems' frames shows, 0..1, at the clip's share 0..1.
+HELD: dict[str, Callable[[float], float]] = {
+    "dreamvideo": lambda share: float(share == 0),
+    "dynamicrafter": lambda _: 0.35,
+    "dynamicrafter_with_prior": lambda share: 1 - 0.65 * share,
+    "start_and_end_frame": lambda share: float(share in (0, 1)),
+    "seamless_loop": lambda share: float(share in (0, 1)),
 }
 
 
@@ -48,6 +65,8 @@ def main(names: list[str]) -> None:
         words = prompt(name)
         if name == "compare_prior_strengths":
             card = compared(model, still, words)
+        elif name in HELD:
+            card = what_goes_in(name, picture(still))
         else:
             clip = animate(model, still, words, num_frames=FRAMES).frames
             frames = [picture(frame) for index, frame in enumerate(clip) if index in SHOWN]
@@ -62,7 +81,9 @@ def prompt(name: str) -> str:
     graph = json.loads((ROOT / "tests" / "workflows" / f"{name}.json").read_text())
     for node in graph.values():
         if node["class_type"] == "TRIP_ImageNoisePrior":
-            return graph[node["inputs"]["positive"][0]]["inputs"]["text"]
+            while "text" not in node["inputs"]:  # through Image Context
+                node = graph[node["inputs"]["positive"][0]]
+            return node["inputs"]["text"]
     return "slow dolly in, gentle waves"  # the words that go to the other model, in ours
 
 
@@ -83,6 +104,43 @@ def laid_out(name: str, frames: list[Image.Image]) -> Image.Image:
     card.paste(large, (0, 0))
     for column, frame in enumerate(frames):
         card.paste(frame.resize((STRIP, STRIP), Image.Resampling.LANCZOS), (column * STRIP, 300))
+    return card
+
+
+def what_goes_in(name: str, still: Image.Image) -> Image.Image:
+    """Show the still, or both, above the clip's frames as they stand before any is made."""
+    card = Image.new("RGB", (SIDE, SIDE), (24, 24, 28))
+    box = (SIDE, SIDE - STRIP)
+    large = ImageOps.fit(still, box, Image.Resampling.LANCZOS)
+    end = still if name == "seamless_loop" else ImageOps.crop(still, still.height // 4)
+    if name == "start_and_end_frame":
+        other = ImageOps.fit(end, box, Image.Resampling.LANCZOS)
+        large.paste(other.crop((SIDE // 2, 0, SIDE, box[1])), (SIDE // 2, 0))
+        ImageDraw.Draw(large).line((SIDE // 2, 0, SIDE // 2, box[1]), "white", 3)
+    card.paste(large, (0, 0))
+    shown, side = 8, SIDE // 8
+    for column in range(shown):
+        share = column / (shown - 1)
+        near = end if name == "start_and_end_frame" and share > 0.5 else still
+        tile = ImageOps.fit(near, (side - 6, STRIP - 24), Image.Resampling.LANCZOS)
+        empty = Image.new("RGB", tile.size, (44, 44, 50))
+        tile = Image.blend(empty, tile, HELD[name](share))
+        card.paste(tile, (column * side + 3, box[1] + 12))
+    if name == "seamless_loop":
+        drawn = ImageDraw.Draw(card)
+        x, y, radius = SIDE / 2, box[1] / 2, 58
+        drawn.arc((x - radius, y - radius, x + radius, y + radius), 300, 235, "white", 9)
+        turn = np.radians(235)
+        end_x, end_y = x + (radius - 4) * np.cos(turn), y + (radius - 4) * np.sin(turn)
+        ahead, aside = (-np.sin(turn), np.cos(turn)), (np.cos(turn), np.sin(turn))
+        corners = [(30, 0), (-4, 20), (-4, -20)]
+        drawn.polygon(
+            [
+                (end_x + f * ahead[0] + s * aside[0], end_y + f * ahead[1] + s * aside[1])
+                for f, s in corners
+            ],
+            "white",
+        )
     return card
 
 

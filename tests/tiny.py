@@ -1,17 +1,23 @@
-"""A tiny checkpoint in the real format: random weights, but a motion that pans and ripples."""
+"""Tiny checkpoints in the real formats: random weights, but a motion that pans and ripples."""
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from trip_core.checkpoint import save_checkpoint
+from trip_core.dynamicrafter_file import TEXT, UNET
 from trip_core.nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from trip_core.nn.motion import MotionConfig, MotionNetwork
 from trip_core.nn.motion_field import MOTION_PARAMETERS
 from trip_core.nn.text import TextConfig, TextEncoder
+from trip_core.schedule import dynamic_rescale
 from trip_core.systems.trip import PRESETS, TRIP
 
+FIXTURES = Path(__file__).parent / "fixtures"
 WORDS = ("the", "camera", "pans", "left", "right", "gentle", "waves", "slowly", "moves", "water")
 
 
@@ -51,3 +57,60 @@ def save_tiny(path: Path, motion: bool = True, seed: int = 0) -> Path:
         config["motion"] = asdict(motion_config)
     save_checkpoint(path, config, {name: part.state_dict() for name, part in parts.items()})
     return path
+
+
+def save_dynamicrafter(
+    path: Path, epsilon: bool = False, text: bool = False, half: bool = False
+) -> Path:
+    """Write a miniature DynamiCrafter in the released layout.
+
+    The weights are those that the fixture's official numbers were made with. ``epsilon`` leaves out
+    the buffer of the signal scale: the file is then a 256 model. ``text`` adds a text tower;
+    ``half`` stores float16, as the pruned files that people have.
+    """
+    with safe_open(FIXTURES / "dynamicrafter.safetensors", framework="pt") as file:
+        shapes = json.loads(file.metadata()["checkpoint"])
+    tensors = _drawn(shapes, 820)
+    tensors[f"{UNET}out.2.weight"] *= 0.5
+    if not epsilon:
+        tensors["scale_arr"] = dynamic_rescale(0.7, 1400).float()
+    if text:
+        tensors |= {TEXT + key: t.half() for key, t in _drawn(_text_shapes(64, 3), 5).items()}
+    if half:
+        tensors = {key: t.half() for key, t in tensors.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path
+
+
+def _drawn(shapes, seed):
+    generator, tensors = torch.Generator().manual_seed(seed), {}
+    for name, shape in sorted(shapes.items()):
+        noise = torch.randn(shape, generator=generator)
+        if len(shape) == 1:
+            tensors[name] = 1 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
+        else:
+            tensors[name] = noise / torch.Size(shape[1:]).numel() ** 0.5
+    return tensors
+
+
+def _text_shapes(width, layers):
+    """Shapes of OpenCLIP's text tower."""
+    shapes = {
+        "token_embedding.weight": [49408, width],
+        "positional_embedding": [77, width],
+        "text_projection": [width, width],
+        "ln_final.weight": [width],
+        "ln_final.bias": [width],
+    }
+    for layer in range(layers):
+        block = f"transformer.resblocks.{layer}."
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"{block}{norm}.weight": [width], f"{block}{norm}.bias": [width]}
+        for name, rows, columns in (
+            ("attn.in_proj_", 3 * width, width),
+            ("attn.out_proj.", width, width),
+            ("mlp.c_fc.", 4 * width, width),
+            ("mlp.c_proj.", width, 4 * width),
+        ):
+            shapes |= {f"{block}{name}weight": [rows, columns], f"{block}{name}bias": [rows]}
+    return shapes

@@ -1,6 +1,6 @@
 """What every frame of a clip is held to: the still, moved, with the places an artist keeps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +65,18 @@ class Anchor:
         for frame in compose(still, self.motion, self.num_frames, edges, generated):
             first = frame if first is None else first
             yield frame if kept is None else torch.lerp(frame, first, kept[0])
+
+    def latents(
+        self, encode: Callable[[Tensor], Tensor], still: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the moved still as latents ``[F, C, h, w]``, and where to trust them.
+
+        Args:
+            encode: Pixels -1..1, ``[F, 3, H, W]``, to latents.
+            still: See ``frames``.
+        """
+        latents = encode(torch.stack(list(self.frames(still))) * 2 - 1)
+        return latents, self.visibility((latents.shape[-2], latents.shape[-1]))
 
     def visibility(self, size: tuple[int, int]) -> Tensor:
         """Return where the frames can be trusted, ``[1, 1, F, h, w]`` in 0..1, at any size."""

@@ -1,7 +1,9 @@
-"""``python -m trip_core bench``: how fast the network is, beside diffusers' class, in one run.
+"""``python -m trip_core bench``: how fast the networks are, beside diffusers' classes, in one run.
 
 All that is compared is timed in turns, round after round, and the fastest round counts: the ratios
 then hold on a busy machine too. On one thread the time is the thread's own.
+
+The fusion's share of a step has a floor, its share of the operations, which is printed beside it.
 """
 
 import argparse
@@ -12,30 +14,18 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .nn.unet3d import VideoUNet, VideoUNetConfig
+from .bench_networks import SIZES, Contestant, dynamicrafter_networks, trip_networks
 from .systems.trip import PRESETS, TRIP, TRIPConfig
 
 log = logging.getLogger(__name__)
 
 Call = Callable[[], Any]
-
-#: Sizes by name: the UNet, frames, height and width of the latents, tokens of the text.
-SIZES: dict[str, tuple[VideoUNetConfig, tuple[int, int, int], int]] = {
-    "small": (PRESETS["small"].unet, (17, 16, 16), 32),
-    "middle": (
-        VideoUNetConfig(
-            block_out_channels=(160, 320, 640, 640), layers_per_block=1, attention_head_dim=32
-        ),
-        (16, 16, 16),
-        77,
-    ),
-    "full": (VideoUNetConfig(), (16, 32, 32), 77),
-}
 
 
 @dataclass(frozen=True)
@@ -65,6 +55,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     command.set_defaults(run=run)
     add = command.add_argument
+    add("--system", choices=("trip", "dynamicrafter"), default="trip", help="whose network")
+    add("--official", type=Path, help="a clone of DynamiCrafter's published code, timed as well")
     add("--device", default="cpu", help="cpu or cuda")
     add("--sizes", nargs="+", choices=tuple(SIZES), help="default: small middle; full on cuda too")
     add("--rounds", type=int, default=5, help="how often each network is timed")
@@ -90,25 +82,40 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--rounds and --threads must be at least 1")
     if options.threads:
         torch.set_num_threads(options.threads)
-    cuda = device.type == "cuda"
-    sizes = options.sizes or ["small", "middle", *(["full"] if cuda else [])]
+    cuda, trip = device.type == "cuda", options.system == "trip"
+    if trip and options.official:
+        raise ValueError("--official is DynamiCrafter's code; give --system dynamicrafter with it")
+    sizes = options.sizes or ["small"] * (not options.official) + ["middle"] + ["full"] * cuda
+    report: dict[str, Any] = {
+        "system": options.system,
+        "device": torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+    }
     with torch.inference_mode(), _exact_float32():
         rates = {dtype: matrix_rate(device, dtype) for dtype in _dtypes(device)}
         rows = []
         for size in sizes:
             log.info("timing the networks at size %r ...", size)
-            rows += compare(size, device, rates, options.rounds, options.compile or cuda)
-        shares = {size: fusion_share(size, device, options.rounds) for size in sizes[:2]}
-    log.info("timing one clip ...")
-    report = {
-        "device": torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "matrix_gflops": {_name(dtype): round(rate, 1) for dtype, rate in rates.items()},
-        "networks": [asdict(row) for row in rows],
-        "prior_and_fusion_share": shares,
-        "clip_seconds": clip_seconds(options.model, device),
-        "peak_memory_gib": peak_memory(device),
-    }
+
+            def networks(size: str = size) -> dict[str, Contestant]:
+                return (
+                    trip_networks(size) if trip else dynamicrafter_networks(size, options.official)
+                )
+
+            rows += compare(size, networks, device, rates, options.rounds, options.compile or cuda)
+        report["matrix_gflops"] = {_name(dtype): round(rate, 1) for dtype, rate in rates.items()}
+        report["networks"] = [asdict(row) for row in rows]
+        if trip:
+            report["prior_and_fusion_share"] = {
+                size: fusion_share(size, device, options.rounds) for size in sizes[:2]
+            }
+            report["prior_and_fusion_operations"] = {
+                size: fusion_operations(size) for size in SIZES
+            }
+    if trip:
+        log.info("timing one clip ...")
+        report["clip_seconds"] = clip_seconds(options.model, device)
+    report["peak_memory_gib"] = peak_memory(device)
     print(json.dumps(report) if options.json else to_markdown(report))
     wrong = [row for row in rows if row.network.endswith("ours float32") and row.error > 1e-4]
     return 1 if wrong else 0
@@ -119,49 +126,26 @@ def run(options: argparse.Namespace) -> int:
 
 def compare(
     size: str,
+    build: Callable[[], dict[str, Contestant]],
     device: torch.device,
     rates: dict[torch.dtype, float],
     rounds: int,
     compiled: bool,
 ) -> list[Row]:
-    """Time our UNet and diffusers' class, the same weights in both, in every type of the device."""
-    from diffusers import UNet3DConditionModel
+    """Time networks that should be equal, the first one the measure, in all types of the device."""
     from torch.utils.flop_counter import FlopCounterMode
-
-    config, shape, tokens = SIZES[size]
-    generator = torch.Generator().manual_seed(0)
-    theirs = UNet3DConditionModel(**asdict(config)).eval()
-    for parameter in theirs.parameters():  # no layer that starts at zero may hide an error
-        parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.01)
-    weights = theirs.state_dict()
-    sample = torch.randn(1, config.in_channels, *shape, generator=generator).to(device)
-    text = torch.randn(1, tokens, config.cross_attention_dim, generator=generator).to(device)
-    timesteps = torch.tensor([500], device=device)
 
     calls: dict[str, tuple[Call, torch.dtype]] = {}
     for dtype in rates:
-        x, context = sample.to(dtype), text.to(dtype)
-        other = UNet3DConditionModel(**asdict(config)).eval()
-        other.load_state_dict(weights)
-        ours = VideoUNet(config).eval()
-        ours.load_state_dict(weights)
-        for network in (other, ours):
-            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns about nothing
-        keys_values = ours.text_keys_values(context)
-        name = _name(dtype)
-        calls[f"diffusers {name}"] = (
-            lambda f=other, x=x, c=context: f(x, timesteps, c).sample,
-            dtype,
-        )
-        calls[f"ours {name}"] = (lambda f=ours, x=x, c=keys_values: f(x, timesteps, c), dtype)
-        if compiled:
-            # On CUDA this mode records CUDA graphs.
-            mode = "reduce-overhead" if device.type == "cuda" else "default"
-            fast = torch.compile(ours, mode=mode)
-            calls[f"ours compiled {name}"] = (
-                lambda f=fast, x=x, c=keys_values: f(x, timesteps, c).clone(),
-                dtype,
-            )
+        for who, contestant in build().items():
+            if who == "official" and dtype != torch.float32:
+                continue  # its norms compute in float32 only
+            calls[f"{who} {_name(dtype)}"] = contestant.ready(device, dtype), dtype
+            if who == "ours" and compiled:
+                # On CUDA this mode records CUDA graphs.
+                mode = "reduce-overhead" if device.type == "cuda" else "default"
+                fast = contestant.ready(device, dtype, mode)
+                calls[f"ours compiled {_name(dtype)}"] = fast, dtype
     first = next(iter(calls))
     with FlopCounterMode(display=False) as counter:
         calls["ours float32"][0]()
@@ -188,9 +172,9 @@ def compare(
 
 def fusion_share(size: str, device: torch.device, rounds: int) -> float:
     """Return which share of TRIP's step is not the UNet: image noise prior and fusion, 0..1."""
-    unet, (frames, height, width), tokens = SIZES[size]
-    base = PRESETS["small"] if size == "small" else PRESETS["trip"]
-    config: TRIPConfig = replace(base, unet=unet)
+    _, (frames, height, width), tokens = SIZES[size]
+    config = _trip_config(size)
+    unet = config.unet
     trip = TRIP(config).eval().to(device)
     generator = torch.Generator().manual_seed(0)
 
@@ -213,6 +197,37 @@ def fusion_share(size: str, device: torch.device, rounds: int) -> float:
         rounds,
     )
     return max(0.0, 1 - seconds["unet"] / seconds["step"])
+
+
+def fusion_operations(size: str) -> float:
+    """Return the fusion's share of the operations of TRIP's step, 0..1; nothing is computed."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    _, (frames, height, width), tokens = SIZES[size]
+    config = _trip_config(size)
+    with torch.device("meta"):
+        trip = TRIP(config)
+        shape, text = (frames, height, width), config.unet.cross_attention_dim
+        z_t = torch.empty(1, config.channels, *shape)
+        motion = (z_t, torch.empty(1, 1, *shape)) if config.motion else (None, None)
+        still, timesteps = z_t[:, :, 0], torch.empty(1, dtype=torch.long)
+        keys_values = trip.unet.text_keys_values(torch.empty(1, tokens, text))
+        with FlopCounterMode(display=False) as counter:
+            trip(z_t, timesteps, keys_values, still, *motion)
+    flops = counter.get_flop_counts()
+    return sum(flops["TRIP.fusion"].values()) / sum(flops["Global"].values())
+
+
+def _trip_config(size: str) -> TRIPConfig:
+    """Return TRIP around a UNet of ``SIZES``; its fusion is as wide as that UNet's finest level."""
+    unet = SIZES[size][0]
+    if size == "small":
+        return PRESETS["small"]
+    base, width = PRESETS["trip"], unet.block_out_channels[0]
+    heads = base.fusion_config.num_heads * width // base.fusion_config.width
+    return replace(
+        base, unet=unet, fusion_config=replace(base.fusion_config, width=width, num_heads=heads)
+    )
 
 
 def clip_seconds(path: str | None, device: torch.device) -> dict[str, float]:
@@ -307,12 +322,16 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"| {row['speedup']:.2f} | {row['gflops']:.0f} | {row['share']:.0%} "
             f"| {row['error']:.1e} |"
         )
-    shares = ", ".join(f"{k} {v:.1%}" for k, v in report["prior_and_fusion_share"].items())
-    stages = ", ".join(f"{k} {v:.2f} s" for k, v in report["clip_seconds"].items())
-    lines += [
-        "",
-        f"prior and fusion, of a step: {shares}",
-        f"one clip (16 frames, 512 x 512): {stages or 'the model that ships is not here'}",
-        f"peak memory: {report['peak_memory_gib'] or float('nan'):.2f} GiB",
-    ]
+    lines.append("")
+    if report["system"] == "trip":
+        shares, operations = (
+            ", ".join(f"{k} {v:.1%}" for k, v in report[f"prior_and_fusion_{what}"].items())
+            for what in ("share", "operations")
+        )
+        stages = ", ".join(f"{k} {v:.2f} s" for k, v in report["clip_seconds"].items())
+        lines += [
+            f"prior and fusion, of a step's time: {shares}; of its operations: {operations}",
+            f"one clip (16 frames, 512 x 512): {stages or 'the model that ships is not here'}",
+        ]
+    lines.append(f"peak memory: {report['peak_memory_gib'] or float('nan'):.2f} GiB")
     return "\n".join(lines)

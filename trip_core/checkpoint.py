@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from .tensor_files import Header, first_keys, read_header, read_tensors, summary, write_tensors
 
 if TYPE_CHECKING:
-    from .pipeline import Clip, Model
+    from .pipeline import Model
 
 #: The metadata key that makes a safetensors file one of ours.
 CONFIG_KEY = "trip_config"
@@ -176,56 +175,47 @@ def load_model(
     return _load_file(Path(path), device, dtype)
 
 
-def load_animator(
-    path: str | os.PathLike[str] | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> "Callable[..., Clip]":
-    """Load a model of any system and return its way from a still to a clip.
+def load_modules(
+    path: Path,
+    kinds: Mapping[str, Callable[[], nn.Module]],
+    device: torch.device | str,
+    dtypes: Mapping[str, torch.dtype],
+) -> dict[str, nn.Module]:
+    """Build parts of a checkpoint file and fill them with its weights.
 
     Args:
-        path: What ``load_model`` takes, or a DynamiCrafter file or its folder.
-        device: Where all parts are put.
-        dtype: Type of the system's weights.
+        path: The file.
+        kinds: What builds each part, by its name.
+        device: Where they are put.
+        dtypes: Types of the weights, by part; float32 for others.
 
     Returns:
-        The system's ``animate`` with its model bound: still, prompt and options make a clip.
+        The parts, in eval mode, without gradients.
 
     Raises:
-        ValueError: If the path is not a model that can be loaded; one sentence that names why.
+        ValueError: If the file has other parts, or weights do not fit.
     """
-    from .dynamicrafter_file import find_dynamicrafter
-    from .dynamicrafter_folder import load_dynamicrafter_folder
-    from .pipeline import animate
-    from .pipeline_dynamicrafter import animate_dynamicrafter
+    foreign = sorted({k.partition(".")[0] for k in read_header(path).tensors} - set(kinds))
+    if foreign:
+        raise ValueError(
+            f"{path} has the parts {foreign}, which are not this model's or have no config; it "
+            f"reads {', '.join(kinds)}"
+        )
+    parts: dict[str, nn.Module] = {}
+    for name, state in load_parts(path, kinds).items():
+        part = kinds[name]()
+        fill_module(part, state, f"part {name!r} of {path}")
+        part.to(device, dtypes.get(name, torch.float32))
+        parts[name] = part.eval().requires_grad_(False)
+    return parts
 
-    file = None if path is None else find_dynamicrafter(Path(path))
-    if file is not None:
-        return partial(animate_dynamicrafter, load_dynamicrafter_folder(file, device, dtype))
-    return partial(animate, load_model(path, device, dtype))
 
-
-def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe a checkpoint without loading it.
-
-    Returns:
-        ``path``, ``kind``, ``bytes``, ``parts`` (tensors, parameters and types of each),
-        ``config`` and, where the file brings one, the model ``card``; ``missing`` lists parts that
-        a model of this kind has and this file has not.
+def describe(path: Path) -> dict[str, Any]:
+    """Return what any checkpoint file of ours tells: path, bytes, parts, config, card.
 
     Raises:
-        ValueError: As ``read_config``, or ``load_model`` for a folder.
+        ValueError: As ``read_config``.
     """
-    from .dynamicrafter_file import dynamicrafter_info, find_dynamicrafter
-
-    path = Path(path)
-    file = find_dynamicrafter(path)
-    if file is not None:
-        return dynamicrafter_info(file)
-    if path.is_dir():
-        from .diffusers_folder import folder_info
-
-        return folder_info(path)
     header = read_header(path)
     config = read_config(path)
     card = config.pop("card", None)
@@ -234,12 +224,41 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
         grouped.setdefault(key.partition(".")[0], {})[key] = entry
     return {
         "path": str(path),
-        "kind": "TRIP checkpoint",
         "bytes": header.size,
         "parts": {part: summary(tensors) for part, tensors in sorted(grouped.items())},
         "config": config,
         **({} if card is None else {"card": card}),
     }
+
+
+def trip_info(path: Path) -> dict[str, Any]:
+    """Describe a TRIP file or folder without loading it; see ``models.info``."""
+    from .systems.trip import TRIPConfig
+
+    if path.is_dir():
+        from .diffusers_folder import folder_info
+
+        return folder_info(path)
+    facts = describe(path)
+    has, config = facts["parts"], facts["config"]
+    trip = None if "trip" not in config else TRIPConfig.from_dict(config["trip"])
+    needed = ("trip", "vae", "text", *(("motion",) if trip is not None and trip.motion else ()))
+    return {
+        **facts,
+        "kind": "TRIP checkpoint",
+        "variant": None if trip is None else trip.variant,
+        "prediction_type": None if trip is None else trip.prediction_type,
+        "missing": [part for part in needed if part not in has],
+    }
+
+
+def part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: Path) -> Config:
+    """Return the config of a part of a file, ``config[part]``, as a dataclass.
+
+    Raises:
+        ValueError: If a key is unknown.
+    """
+    return config_from_dict(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
 
 
 def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":
@@ -252,36 +271,26 @@ def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "M
     config = read_config(path)
     kinds: dict[str, Callable[[], nn.Module]] = {
         "trip": lambda: TRIP(TRIPConfig.from_dict(config["trip"])),
-        "vae": lambda: TinyAutoencoder(_part_config(AutoencoderConfig, config, "vae", path)),
-        "text": lambda: TextEncoder(_part_config(TextConfig, config, "text", path)),
-        "motion": lambda: MotionNetwork(_part_config(MotionConfig, config, "motion", path)),
+        "vae": lambda: TinyAutoencoder(part_config(AutoencoderConfig, config, "vae", path)),
+        "text": lambda: TextEncoder(part_config(TextConfig, config, "text", path)),
+        "motion": lambda: MotionNetwork(part_config(MotionConfig, config, "motion", path)),
     }
-    foreign = sorted({k.partition(".")[0] for k in read_header(path).tensors} - set(kinds))
     missing = [name for name in ("trip", "vae", "text") if not isinstance(config.get(name), dict)]
-    if foreign or missing:
+    if missing:
         raise ValueError(
-            f"{path} is no whole model: parts {missing} are missing and {foreign} are not known; "
-            f"a model has the parts {', '.join(kinds)} (motion may be absent)"
+            f"{path} is no whole model: the parts {', '.join(missing)} are missing; a model has "
+            f"the parts {', '.join(kinds)} (motion may be absent)"
         )
-    states = load_parts(path, [name for name in kinds if name in config])
-    parts: dict[str, Any] = {}
-    for name, state in states.items():
-        part = kinds[name]()
-        fill_module(part, state, f"part {name!r} of {path}")
-        part.to(device, dtype if name == "trip" else torch.float32)
-        parts[name] = part.eval().requires_grad_(False)
+    known = {name: make for name, make in kinds.items() if name in config}
+    parts: dict[str, Any] = load_modules(path, known, device, {"trip": dtype})
     return Model(
         trip=parts["trip"],
         vae=parts["vae"],
         text=parts["text"],
         motion=parts.get("motion"),
         config=config,
-        defaults=_part_config(SamplingDefaults, {"defaults": {}, **config}, "defaults", path),
+        defaults=part_config(SamplingDefaults, {"defaults": {}, **config}, "defaults", path),
     )
-
-
-def _part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: Path) -> Config:
-    return config_from_dict(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
 
 
 def _kind(header: Header) -> str:

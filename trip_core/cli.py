@@ -65,13 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .checkpoint import info
+    from .models import info
 
     facts = info(options.checkpoint)
     if options.json:
         print(json.dumps(facts, indent=2))
         return 0
     print(f"{facts['path']}: {facts['kind']}, {facts['bytes'] / 1e6:.1f} MB")
+    told = {name: facts[name] for name in ("system", "variant", "prediction_type") if facts[name]}
+    print("  " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items()))
     for part, counts in facts["parts"].items():
         print(
             f"  {part:13} {counts['tensors']:5} tensors  {counts['parameters'] / 1e6:9.2f} M "
@@ -85,9 +87,13 @@ def _info(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from .training.loop import TrainingDiverged
-    from .training.run import train
+    from .training.run import rehearse, train
 
     try:
+        if options.rehearse is not None:
+            names = rehearse(options.config, options.rehearse, device=options.device)
+            print(f"rehearsed, nothing kept: {', '.join(names)}")
+            return 0
         made = train(
             options.config,
             resume=options.resume,
@@ -175,13 +181,16 @@ examples:
   python -m trip_core train configs/embedded.toml
       trains the model that ships, from nothing; uses a GPU when there is one
   python -m trip_core train configs/embedded.toml --resume
-      goes on where it was stopped, with the same numbers"""
+      goes on where it was stopped, with the same numbers
+  python -m trip_core train configs/embedded-gpu.toml --rehearse 20
+      runs 20 steps of every stage and keeps nothing: does it fit, how fast is it?"""
     add = command.add_argument
     add("config", help="a TOML file, see configs/")
     add("--resume", action="store_true", help="continue from the newest checkpoints of the run")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
     add("--out", help="folder of the run; without it the configuration's")
     add("--stage", help="train this stage only")
+    add("--rehearse", type=int, metavar="N", help="run N steps of every stage and keep nothing")
 
 
 def _add_preview(command: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ MIN_FRAMES, MAX_FRAMES = 2, 128
 #: Characters of a prompt; a longer one is a paste gone wrong, and no motion is told in it.
 MAX_PROMPT = 2000
 MAX_SEED = 2**64 - 1
+MAX_CONTINUATIONS = 15
 EDGES = ("mirror", "generate", "overscan")
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "unipc")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -39,6 +40,7 @@ examples:
   python -m trip_core animate ship.png --prompt "the camera slowly zooms in while clouds drift left"
   python -m trip_core animate a.png b.jpg --prompt "pan right" --size 768x512 --out clips/
   python -m trip_core animate ship.png --prompt "gentle waves" --out ship.webm --fps 12 --json
+  python -m trip_core animate ship.png --model dreamvideo-small.safetensors --continue 2
 
 words that the small model understands: the camera pans left/right, tilts up/down, zooms in/out,
 rolls clockwise/counter-clockwise, moves (trucks) left/right, rises, sinks, moves forward/back
@@ -85,7 +87,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="how far things move, as a multiple of what the words say",
     )
     _add_sampling(command)
-    _add_dynamicrafter(command)
+    _add_systems(command)
     _add_model(command)
     add("--json", action="store_true", help="print one line of JSON a clip, with measurements")
 
@@ -94,6 +96,12 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--steps", type=number(int, 1, 500), help="denoising steps; without it the model's own")
     add("--guidance", type=number(float, 0, 50), help="text guidance; without it the model's own")
+    add(
+        "--guidance-rescale",
+        type=number(float, 0, 1),
+        help="how much of the contrast that guidance adds is taken back, 0 to 1; without it the "
+        "model's own",
+    )
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="same seed, same file")
     add("--sampler", choices=SAMPLERS, default="ddim", help="how the steps are made")
     add(
@@ -109,7 +117,7 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_dynamicrafter(command: argparse.ArgumentParser) -> None:
+def _add_systems(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("DynamiCrafter").add_argument
     add("--end", metavar="STILL", help="the last frame; for the model made for two stills")
     add("--loop", action="store_const", const=True, help="end where the clip begins; likewise")
@@ -119,10 +127,20 @@ def _add_dynamicrafter(command: argparse.ArgumentParser) -> None:
         help="frames per second of the motion, 5 to 30, lower is more motion (256 model: frame "
         "stride, 1 to 6, higher is more)",
     )
+    add = command.add_argument_group("DreamVideo").add_argument
+    add(
+        "--continue",
+        dest="continuations",
+        type=number(int, 0, MAX_CONTINUATIONS),
+        metavar="N",
+        help="go on N times from the last frame: a clip N clips longer, without a cut",
+    )
+    add = command.add_argument_group("DynamiCrafter and DreamVideo").add_argument
     add(
         "--image-guidance",
         type=number(float, 0, 50),
-        help="guidance of the picture's tokens apart from the text's",
+        help="how far to follow the picture, apart from the text; without it as far as the text "
+        "(DynamiCrafter), or 1 (DreamVideo)",
     )
 
 
@@ -130,11 +148,17 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add(
         "--model",
-        help="a .safetensors checkpoint, a diffusers folder or a folder with DynamiCrafter and its "
-        "encoders; without it the small model that ships",
+        help="a .safetensors checkpoint of TRIP or DreamVideo, a diffusers folder or a folder with "
+        "DynamiCrafter and its encoders; without it the small model that ships",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
     add("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+    add(
+        "--compile",
+        action="store_true",
+        help="compile the denoising network first: slow to begin, then faster; for many or long "
+        "clips, needs a C++ compiler (CPU) or Triton (GPU)",
+    )
 
 
 def number(kind: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
@@ -200,13 +224,13 @@ def _targets(stills: list[Path], out: str) -> list[Path]:
 def _load(options: argparse.Namespace) -> "Callable[..., Clip]":
     import torch
 
-    from .checkpoint import load_animator
+    from .models import load_animator
 
     device = _device(options.device)
     dtype = getattr(torch, options.dtype)
     if dtype == torch.float16 and device.type == "cpu":
         raise ValueError("--dtype float16 needs a GPU; use float32 or bfloat16 on a CPU")
-    return load_animator(options.model, device, dtype)
+    return load_animator(options.model, device, dtype, compile=options.compile)
 
 
 def _device(name: str) -> "torch.device":
@@ -251,6 +275,10 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+#: Options whose names differ from those of what they set.
+_OPTIONS = {"image_guidance_scale": "image-guidance", "continuations": "continue"}
+
+
 def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that were given and that not every system has."""
     given = {
@@ -261,12 +289,14 @@ def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict
         "end": options.end,
         "loop": options.loop,
         "pace": options.pace,
+        "continuations": options.continuations,
         "image_guidance_scale": options.image_guidance,
+        "guidance_rescale": options.guidance_rescale,
     }
     given = {name: value for name, value in given.items() if value is not None}
     strange = sorted(given.keys() - inspect.signature(animate).parameters.keys())
     if strange:
-        option = strange[0].removesuffix("_scale").replace("_", "-")
+        option = _OPTIONS.get(strange[0], strange[0].replace("_", "-"))
         raise ValueError(f"--{option} is not for this model; leave it out or give another --model")
     if "end" in given:
         from .video_io import read_still
@@ -281,7 +311,7 @@ def _animate_one(
     """Animate one still into one file and return what is worth knowing about it."""
     from .video_io import VideoWriter
 
-    with _progress("denoising") as on_step:
+    with _progress("denoising") as on_step, _compiling(options.compile):
         clip = animate(
             still,
             options.prompt,
@@ -296,7 +326,8 @@ def _animate_one(
     meter = _Meter(still) if options.json else None
     started, size = time.perf_counter(), [0, 0]
     with VideoWriter(target, options.fps) as writer:
-        for frame in _bar(clip.frames, options.frames, f"writing {target.name}"):
+        count = options.frames + (options.continuations or 0) * (options.frames - 1)
+        for frame in _bar(clip.frames, count, f"writing {target.name}"):
             size = [int(frame.shape[2]), int(frame.shape[1])]
             writer.add(frame)
             if meter is not None:
@@ -350,6 +381,19 @@ def _line(facts: dict[str, Any]) -> str:
         f"{facts['path']}: {facts['frames']} frames, {width}x{height}, {facts['fps']:g} fps, "
         f"seed {facts['seed']}, {sum(facts['seconds'].values()):.1f} s"
     )
+
+
+@contextmanager
+def _compiling(wanted: bool) -> Iterator[None]:
+    """Say in one sentence that this machine cannot compile networks."""
+    try:
+        yield
+    except RuntimeError as error:
+        module = type(error).__module__
+        if not wanted or not module.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"--compile cannot be used here ({reason}); leave it out") from None
 
 
 @contextmanager

@@ -10,7 +10,14 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_pixels(images: Tensor, size: int = 224) -> Tensor:
-    """Return pictures stretched to a square, whole, not cropped, and normalised.
+    """Return pictures stretched to a square and normalised; as :func:`stretched`."""
+    images = stretched(images, size)
+    mean, std = (images.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (_MEAN, _STD))
+    return (images - mean) / std
+
+
+def stretched(images: Tensor, size: int = 224) -> Tensor:
+    """Return pictures stretched to a square, whole, not cropped.
 
     The released model was trained behind kornia's resize: a Gaussian blur where the picture
     shrinks, then bicubic interpolation that maps corner pixels onto corner pixels.
@@ -20,7 +27,7 @@ def clip_pixels(images: Tensor, size: int = 224) -> Tensor:
         size: Side of the square.
 
     Returns:
-        ``[B, 3, size, size]``, float32.
+        ``[B, 3, size, size]``, float32, about 0..1 (bicubic overshoots).
 
     Raises:
         ValueError: If the shape is another.
@@ -32,9 +39,7 @@ def clip_pixels(images: Tensor, size: int = 224) -> Tensor:
     if max(factors) > 1:
         for axis, factor in zip((2, 3), factors, strict=True):
             images = _blur(images, axis, max((factor - 1) / 2, 0.001))
-    images = F.interpolate(images, (size, size), mode="bicubic", align_corners=True)
-    mean, std = (images.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (_MEAN, _STD))
-    return (images - mean) / std
+    return F.interpolate(images, (size, size), mode="bicubic", align_corners=True)
 
 
 def _blur(images: Tensor, axis: int, sigma: float) -> Tensor:

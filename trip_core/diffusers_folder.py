@@ -19,8 +19,8 @@ from .checkpoint import fill_module
 from .tensor_files import read_header, read_tensors, summary
 
 if TYPE_CHECKING:
-    from .pipeline import Model
-    from .systems.trip import TRIPConfig
+    from .pipeline import Model, SamplingDefaults
+    from .systems.trip import TRIP, TRIPConfig
 
 #: Pipelines whose UNet is this family's.
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")
@@ -86,27 +86,61 @@ def load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype) ->
     Raises:
         ValueError: If the folder is of another kind, incomplete, or holds pickles only.
     """
-    from .pipeline import Model, SamplingDefaults
+    from .pipeline import Model
+
+    trip, defaults = load_system(folder, device, dtype)
+    vae, text = load_encoders(folder, device, dtype)
+    config = {"trip": trip.config.to_dict(), "model_index": _index(folder)}
+    return Model(trip, vae, text, config=config, defaults=defaults)
+
+
+def load_system(
+    folder: Path, device: torch.device | str, dtype: torch.dtype
+) -> "tuple[TRIP, SamplingDefaults]":
+    """Load the UNet of a folder as TRIP with untrained fusion; return it and how it samples.
+
+    Raises:
+        ValueError: As ``load_folder``.
+    """
+    from .pipeline import SamplingDefaults
     from .systems.trip import TRIP
 
-    index = _index(folder)
+    _index(folder)
     files = {part: _weights(folder / part, name) for part, name in _WEIGHTS.items()}
-    config = _trip_config(folder)
-    trip = TRIP(config)
+    trip = TRIP(_trip_config(folder))
     fill_module(trip.unet, read_tensors(files["unet"]), f"the UNet {files['unet']}")
-    trip.to(device, dtype)
+    trip.to(device, dtype).eval().requires_grad_(False)
+    halvings = len(_json(folder / "vae" / "config.json")["block_out_channels"]) - 1
+    return trip, SamplingDefaults(size=_sample_size(folder) * 2**halvings)
+
+
+def encoder_tensors(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights of a folder's autoencoder and text encoder, under their released names."""
+    vae, text = (
+        read_tensors(_weights(folder / part, _WEIGHTS[part])) for part in ("vae", "text_encoder")
+    )
+    return vae, text
+
+
+def load_encoders(
+    folder: Path, device: torch.device | str, dtype: torch.dtype
+) -> tuple[FolderAutoencoder, FolderText]:
+    """Load the autoencoder and the text encoder of a folder.
+
+    Args:
+        folder: Holds ``vae/``, ``text_encoder/`` and ``tokenizer/``.
+        device: Where they are put.
+        dtype: Type of the text encoder; the autoencoder stays in float32.
+
+    Raises:
+        ValueError: If one of them is missing, or is a pickle.
+    """
+    files = {part: _weights(folder / part, _WEIGHTS[part]) for part in ("vae", "text_encoder")}
     vae = FolderAutoencoder(_vae(folder, files["vae"])).to(device, torch.float32)
     text = FolderText(*_text(folder, files["text_encoder"])).to(device, dtype)
-    for part in (trip, vae, text):
+    for part in (vae, text):
         part.eval().requires_grad_(False)
-    return Model(
-        trip=trip,
-        vae=vae,
-        text=text,
-        motion=None,
-        config={"trip": config.to_dict(), "model_index": index},
-        defaults=SamplingDefaults(size=_sample_size(folder) * vae.downscale),
-    )
+    return vae, text
 
 
 def folder_info(folder: Path) -> dict[str, Any]:
@@ -114,12 +148,16 @@ def folder_info(folder: Path) -> dict[str, Any]:
     index = _index(folder)
     files = {part: _weights(folder / part, name) for part, name in _WEIGHTS.items()}
     headers = {part: read_header(file) for part, file in files.items()}
+    config = _trip_config(folder)
     return {
         "path": str(folder),
         "kind": f"diffusers folder ({index['_class_name']}), TRIP with untrained fusion",
+        "variant": "TRIP^W (untrained fusion)",
+        "prediction_type": config.prediction_type,
         "bytes": sum(header.size for header in headers.values()),
         "parts": {part: summary(header.tensors) for part, header in headers.items()},
-        "config": {"trip": _trip_config(folder).to_dict()},
+        "missing": [],
+        "config": {"trip": config.to_dict()},
     }
 
 

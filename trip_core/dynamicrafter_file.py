@@ -174,6 +174,8 @@ def dynamicrafter_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "path": str(Path(path)),
         "kind": f"DynamiCrafter {variant}" + " (or 512_interp)" * (variant == "512"),
+        "variant": variant + " (or 512_interp)" * (variant == "512"),
+        "prediction_type": config.prediction_type,
         "bytes": header.size,
         "parts": {name: summary(entries) for name, entries in parts.items() if entries},
         "missing": [name for name, entries in parts.items() if not entries],

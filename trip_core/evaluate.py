@@ -31,10 +31,13 @@ from .metrics.photographs import (
 from .metrics.scenes import SceneCounts, SceneRows, evaluate_scenes
 from .metrics.subject import NUM_FRAMES, Subject
 from .metrics.words import evaluate_words
+from .models import load_animator
 from .nn.motion_field import MOTION_PARAMETERS
 
 if TYPE_CHECKING:
-    from .pipeline import Model
+    from functools import partial
+
+    from .pipeline import Clip, Model
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="CKPT",
-        help="checkpoints sampled on the same scenes, e.g. TRIP as published and TRIP-",
+        help="checkpoints of any system sampled on the same scenes, e.g. TRIP as published, TRIP-, "
+        "DreamVideo",
     )
 
 
@@ -72,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(options.model)
     loading = time.perf_counter() - started
     name = Path(options.model or EMBEDDED).stem
-    others = {Path(path).stem: load_model(path) for path in options.compare}
+    others = {Path(path).stem: _compared(load_animator(path)) for path in options.compare}
     evaluation, sheets = evaluate(model, others, name=name, quick=options.quick)
     evaluation.seconds["load"] = loading
     write(evaluation, sheets, Path(options.out))
@@ -84,13 +88,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def evaluate(
-    model: "Model", others: dict[str, "Model"], *, name: str, quick: bool = False
+    model: "Model", others: dict[str, Subject], *, name: str, quick: bool = False
 ) -> tuple[Evaluation, dict[str, SceneRows]]:
     """Measure a model, what it holds back included: that is decided here.
 
     Args:
         model: What is evaluated.
-        others: Name -> models sampled beside it.
+        others: Name -> what is sampled beside it.
         name: What the card calls it.
         quick: Measure a small part only.
 
@@ -116,7 +120,7 @@ def evaluate(
     with _timed(seconds, "scenes"):
         scenes, rows = evaluate_scenes(
             subject,
-            {other: subject_of(model) for other, model in others.items()},
+            others,
             _QUICK_SCENE_KINDS if quick else SCENE_KINDS,
             SceneCounts(motion=1, sampled=1) if quick else SceneCounts(),
         )
@@ -176,6 +180,25 @@ def subject_of(model: "Model", seed: int = 0) -> Subject:
         return decode(model, clip.latents[:, :, indices])
 
     return Subject(frames, None if model.motion is None else flow, sample)
+
+
+def _compared(animate: "partial[Clip]", seed: int = 0) -> Subject:
+    """Return what evaluations ask of a model of any system, its ``animate`` given."""
+    from .pipeline import Model
+
+    model = animate.args[0]
+    if isinstance(model, Model):
+        return subject_of(model, seed)
+
+    # Other systems draw every pixel of their clips themselves.
+    def frames(still: Tensor, prompt: str) -> Iterable[Tensor]:
+        return animate(still, prompt, num_frames=NUM_FRAMES, seed=seed).frames
+
+    def sample(still: Tensor, prompt: str, indices: list[int]) -> Tensor:
+        clip = list(frames(still, prompt))
+        return torch.stack([clip[k] for k in indices])
+
+    return Subject(frames, None, sample)
 
 
 def write(evaluation: Evaluation, sheets: dict[str, SceneRows], folder: Path) -> None:

@@ -155,8 +155,7 @@ class TemporalNoiseFusion(nn.Module):
                 f"this fusion reads patches of {patch} x {patch} latent pixels, which must divide "
                 f"the latents' height and width; got {height} x {width}"
             )
-        time = self.time_embedding(timesteps, residual.dtype)
-        time = time.repeat_interleave(frames, 0)  # [B*F, D]
+        time = F.silu(self.time_embedding(timesteps, residual.dtype))  # [B, D]
         place = position_encoding(height // patch, width // patch, self.config.width, residual)
         residual_tokens = self.residual_in(self._patches(residual)) + place  # [B*F, S, D]
         prior_tokens = self.prior_in(self._patches(prior)) + place
@@ -196,7 +195,7 @@ class FusionBlock(nn.Module):
         self.ff = FeedForward(width, ops)
 
     def forward(self, tokens: Tensor, both: Tensor, time: Tensor) -> Tensor:
-        """Map tokens ``[N, S, D]``, reading ``both`` ``[N, 2S, D]``, at times ``[N, D]``."""
+        """Map tokens ``[B*F, S, D]``, reading ``both`` ``[B*F, 2S, D]``, at times ``[B, D]``."""
         tokens = tokens + self.attn1(self.norm1(tokens, time))
         tokens = tokens + self.attn2(self.norm2(tokens), self.attn2.keys_values(both))
         return tokens + self.ff(self.norm3(tokens))
@@ -210,9 +209,11 @@ class AdaptiveLayerNorm(nn.Module):
         self.linear = ops.Linear(width, 2 * width)
 
     def forward(self, tokens: Tensor, time: Tensor) -> Tensor:
-        """Map tokens ``[N, S, D]`` at times ``[N, D]``."""
-        scale, shift = self.linear(F.silu(time)).unsqueeze(1).chunk(2, dim=-1)
-        return F.layer_norm(tokens, tokens.shape[-1:]) * (1 + scale) + shift
+        """Map tokens ``[B*F, S, D]``; ``time`` is SiLU of the timestep embedding, ``[B, D]``."""
+        scale, shift = self.linear(time).unsqueeze(1).chunk(2, dim=-1)
+        # One row per clip, not per frame: the frames of a clip are one long row of tokens.
+        rows = F.layer_norm(tokens, tokens.shape[-1:]).view(len(time), -1, tokens.shape[-1])
+        return torch.addcmul(shift, rows, 1 + scale).view(tokens.shape)
 
 
 def compress_gate(trust: Tensor) -> Tensor:

@@ -1,9 +1,16 @@
-r"""Guidance: denoisers made from denoisers.
+r"""Guidance: denoisers made from denoisers, for all systems.
 
 A denoiser is ``denoise(z_t, t) -> x0``: noisy latents ``[B, C, F, H, W]`` and timesteps ``[B]`` in,
 clean latents out, its conditioning bound beforehand. Guidance in x0 space equals guidance of the
-noise: :math:`\epsilon` is affine in :math:`x_0` and the weights of each combination sum to 1. TRIP
-is guided after its fusion, so what is combined here is each branch's fused prediction.
+noise or of v: all are affine in :math:`x_0` and the weights of each combination sum to 1. So the
+same functions take a network's own output, where a system was published so; only the rescale then
+restores the contrast of another quantity.
+
+==============  ===================================================================================
+TRIP            text, both branches in one batch, after the fusion of each: x0
+DreamVideo      text and picture, each dropped by itself (double-condition): x0
+DynamiCrafter   text with image tokens, or each by a scale (multi-condition): the network's output
+==============  ===================================================================================
 """
 
 from collections.abc import Callable

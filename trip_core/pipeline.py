@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .anchor import Anchor
 from .compose import Edges, compose
 from .guidance import Denoiser, batched_text_guidance
 from .nn.motion import MotionNetwork
-from .nn.motion_field import MOTION_PARAMETERS, StillMotion, motion_flow
+from .nn.motion_field import MOTION_PARAMETERS, StillMotion
 from .prior import PriorWeights
 from .sampling import Sampler, Step, initial_latents, sample, timesteps
 from .systems.trip import TRIP, Conditioning
@@ -81,6 +82,20 @@ class Model:
     defaults: SamplingDefaults = SamplingDefaults()
 
 
+class Sampled(Protocol):
+    """A model of any system, as far as it has a size of its own and an autoencoder."""
+
+    @property
+    def vae(self) -> Autoencoder:
+        """Its autoencoder."""
+        ...
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        """What is done unless told otherwise."""
+        ...
+
+
 @dataclass(frozen=True)
 class Clip:
     """What ``animate`` returns.
@@ -109,6 +124,7 @@ def animate(
     num_frames: int = 16,
     steps: int | None = None,
     guidance_scale: float | None = None,
+    guidance_rescale: float = 0.0,
     seed: int = 0,
     sampler: Sampler = "ddim",
     edges: Edges = "mirror",
@@ -131,6 +147,7 @@ def animate(
         num_frames: Length F.
         steps: Denoising steps; None = the model's own.
         guidance_scale: Text guidance; None = the model's own.
+        guidance_rescale: How much of the unguided contrast is restored, 0..1.
         seed: Of the noise, drawn on the CPU.
         sampler: See ``sampling.sample``.
         edges: What fills places that come into view; see ``compose.compose``.
@@ -158,7 +175,15 @@ def animate(
             both = condition(model, small, text, motion, num_frames, prior)
         with clock("sample"):
             latents = denoise_clip(
-                model, both, num_frames, steps, guidance_scale, seed, sampler, on_step
+                model,
+                both,
+                num_frames,
+                steps,
+                guidance_scale,
+                seed,
+                sampler,
+                on_step,
+                guidance_rescale,
             )
         with clock("decode"):
             generated = decode(model, latents)
@@ -169,7 +194,7 @@ def animate(
     return Clip(clock.timed("compose", frames), latents, motion, clock.seconds)
 
 
-def fit_to_model(model: Model, still: Tensor) -> Tensor:
+def fit_to_model(model: Sampled, still: Tensor) -> Tensor:
     """Return the still at the size the model works at, ``[1, 3, h, w]``, in 0..1."""
     height, width = still.shape[-2:]
     unit = 2 * model.vae.downscale
@@ -220,18 +245,12 @@ def condition(
     prior: PriorWeights,
 ) -> Conditioning:
     """Return the conditioning of both guidance branches, prompt first, in one batch."""
-    frames = (
-        small[0] if motion is None else torch.stack(list(compose(small[0], motion, num_frames)))
-    )
-    latents = model.vae.encode(frames.view(-1, *frames.shape[-3:]) * 2 - 1)  # [F or 1, C, h, w]
-    still = latents[:1]
     if motion is None:
-        one = Conditioning(text[:1], still, prior=prior)
+        one = Conditioning(text[:1], model.vae.encode(small * 2 - 1), prior=prior)
     else:
-        _, visibility = motion_flow(motion, num_frames)
-        visibility = F.avg_pool3d(visibility, (1, model.vae.downscale, model.vae.downscale))
+        latents, visibility = Anchor(small[0], motion, num_frames).latents(model.vae.encode)
         warped = latents.movedim(0, 1)[None]  # [1, C, F, h, w]
-        one = Conditioning(text[:1], still, warped, visibility, prior)
+        one = Conditioning(text[:1], latents[:1], warped, visibility, prior)
     return one.followed_by(replace(one, text=text[1:]))
 
 
@@ -244,6 +263,7 @@ def denoise_clip(
     seed: int,
     sampler: Sampler,
     on_step: Callable[[Step], None] | None,
+    guidance_rescale: float = 0.0,
 ) -> Tensor:
     """Return the sampled latents, ``[1, C, F, h, w]``, started from the (warped) still's noise."""
     steps = steps or model.defaults.steps
@@ -257,11 +277,11 @@ def denoise_clip(
     if scale == 1:
         denoise = model.trip.denoiser(both.first_half())
     else:
-        denoise = batched_text_guidance(model.trip.denoiser(both), scale)
+        denoise = batched_text_guidance(model.trip.denoiser(both), scale, guidance_rescale)
     return sample(denoise, noisy, schedule, sampler=sampler, steps=steps, on_step=on_step)
 
 
-def decode(model: Model, latents: Tensor, chunk: int = 8) -> Tensor:
+def decode(model: Sampled, latents: Tensor, chunk: int = 8) -> Tensor:
     """Decode ``[1, C, F, h, w]`` a few frames at a time; return frames ``[F, 3, H, W]`` in 0..1."""
     parts = latents[0].movedim(1, 0).split(chunk)  # [f, C, h, w] each
     return torch.cat([(model.vae.decode(part).float() / 2 + 0.5).clamp(0, 1) for part in parts])

@@ -17,7 +17,7 @@ from .systems.dynamicrafter import Conditioning, DynamiCrafter, StillPrior, guid
 #: Sides of a clip are multiples of this: three halvings of latents an eighth as large as pixels.
 _UNIT = 64
 #: Pace of the model for two stills, in frames per second; it is the 512 model's by its keys.
-_END_PACE = 5
+END_PACE = 5
 
 
 class ImageModel(Protocol):
@@ -62,6 +62,7 @@ def animate_dynamicrafter(
     steps: int | None = None,
     guidance_scale: float | None = None,
     image_guidance_scale: float | None = None,
+    guidance_rescale: float | None = None,
     seed: int = 0,
     sampler: Sampler = "ddim",
     end: Tensor | None = None,
@@ -84,13 +85,15 @@ def animate_dynamicrafter(
         steps: Denoising steps; None = the model's own.
         guidance_scale: Of text and image tokens, or of the text alone; None = the model's own.
         image_guidance_scale: Of the image tokens alone; None = guided with the text.
+        guidance_rescale: How much of the unguided contrast is restored, 0..1; None = as published,
+            0.7 for the models that predict v, else 0.
         seed: Of the noise, drawn on the CPU.
         sampler: See ``sampling.sample``; "ddim" draws noise in every step, as published.
         end: The last frame, ``[3, H, W]`` in 0..1; for the model that was trained with two stills.
         loop: The still is also what the clip returns to; likewise.
         pace: See ``DynamiCrafterConfig.pace``; None = the model's own.
         prior_strength: Weight of the image noise prior, 0..1; the model was trained with none.
-        prior_decay: How much of it is gone at the last frame, 0..1.
+        prior_decay: Added to its decay over the sampling, 0..1: how much earlier it lets go.
         on_step: Called after every denoising step; raising in it cancels.
 
     Raises:
@@ -114,7 +117,7 @@ def animate_dynamicrafter(
         if end is not None:
             last = model.vae.encode(fit_still(end, size).to(device)[None] * 2 - 1).float()
     if pace is None and last is not None:
-        pace = _END_PACE
+        pace = END_PACE
     conditions = [
         Conditioning(
             text,
@@ -128,12 +131,14 @@ def animate_dynamicrafter(
     if prior_strength > 0:
         prior = StillPrior(latent, PriorWeights().scaled(prior_strength, prior_decay))
     scale = model.guidance_scale if guidance_scale is None else guidance_scale
+    if guidance_rescale is None:
+        guidance_rescale = 0.7 if config.prediction_type == "v_prediction" else 0.0
     own_scale = image_guidance_scale is not None
     denoise = network.denoiser(
         *conditions[: 3 if own_scale else 2],
         scale=scale,
         image_scale=image_guidance_scale if image_guidance_scale is not None else scale,
-        rescale=0.7 if config.prediction_type == "v_prediction" else 0.0,
+        rescale=guidance_rescale,
         prior=prior,
     )
     with clock("sample"):

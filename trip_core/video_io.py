@@ -122,7 +122,8 @@ class VideoWriter:
                 f"frame {self.num_frames} is {size[1]}x{size[0]} pixels but the clip is "
                 f"{self._size[1]}x{self._size[0]}; all frames of a clip have one size"
             )
-        if not torch.isfinite(frame).all():
+        # The sum tells at once; sums of finite numbers may also be too large, so it is no proof.
+        if not frame.sum().isfinite() and not frame.isfinite().all():
             raise ValueError(
                 f"frame {self.num_frames} holds values that are not finite numbers; "
                 "nothing was written"
@@ -133,7 +134,7 @@ class VideoWriter:
                 self._file = _opener(self.format)(
                     self._hidden, self.format, self.fps, size, self.extras
                 )
-            self._file.add(frame.clamp(0, 1))
+            self._file.add(frame.contiguous().clamp(0, 1))
         self.num_frames += 1
 
     def close(self) -> None:

@@ -13,12 +13,12 @@ from tests.core.tiny_model import tiny_model
 from trip_core.checkpoint import (
     CONFIG_KEY,
     fill_module,
-    info,
     load_model,
     load_parts,
     read_config,
     save_checkpoint,
 )
+from trip_core.models import info
 from trip_core.tensor_files import read_header
 
 
@@ -99,6 +99,8 @@ def test_info_counts_without_loading(whole):
     facts = info(path)
     assert facts["kind"] == "TRIP checkpoint" and facts["bytes"] == path.stat().st_size
     assert facts["config"] == json.loads(json.dumps(config))
+    assert (facts["system"], facts["variant"]) == ("TRIP", "TRIP with motion")
+    assert facts["prediction_type"] == "v_prediction" and facts["missing"] == []
     for part, module in modules.items():
         state = module.state_dict()
         assert facts["parts"][part]["tensors"] == len(state)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 import torch
 
-from trip_core.checkpoint import info, load_model
+from trip_core.checkpoint import load_model
+from trip_core.models import info
 from trip_core.pipeline import animate
 
 

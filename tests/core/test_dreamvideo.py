@@ -1,6 +1,9 @@
 """DreamVideo: untrained it is its base; trained it hears picture and text, each by a scale."""
 
+import gzip
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from trip_core.systems.dreamvideo import (
     continue_clip,
 )
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = DreamVideoConfig(
     unet=VideoUNetConfig(
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
@@ -165,6 +169,14 @@ def test_the_full_size_takes_the_released_base_and_has_a_projection_for_each_ski
         model = DreamVideo(PRESETS["dreamvideo"])
     assert len(model.retention.projections) == 12
     assert model.config.downscale == 8
+    released = json.loads(gzip.decompress((FIXTURES / "modelscope_unet3d.json.gz").read_bytes()))
+    ours = {key: list(value.shape) for key, value in model.state_dict().items()}
+    base = {k.removeprefix("unet."): v for k, v in ours.items() if k.startswith("unet.")}
+    assert base == released
+    branch = {k.removeprefix("retention."): v for k, v in ours.items() if k not in base}
+    copied = {key: shape for key, shape in branch.items() if key in released}
+    ways = ("conv_in.", "time_embedding.", "transformer_in.", "down_blocks.")
+    assert copied == {key: shape for key, shape in released.items() if key.startswith(ways)}
 
 
 def test_wrong_shapes_are_one_sentence(trained, drawn):

@@ -350,6 +350,25 @@ def test_with_epsilon_the_prior_is_linear_fusion_of_the_noises(tiny, generator):
     torch.testing.assert_close(x0, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_with_velocity_the_prior_is_the_same_fusion_and_a_blend_of_clean_latents(tiny, generator):
+    given, times = conditioning(generator), torch.tensor([600])
+    z_t = torch.randn(1, 4, 5, 4, 6, generator=generator)
+    still = torch.randn(1, 4, 4, 6, generator=generator)
+    weights = PriorWeights(1.0, 0.2, 0.0)
+    with torch.no_grad():
+        x0 = tiny.denoiser(given, prior=StillPrior(still, weights))(z_t, times)
+        free = tiny.denoiser(given)(z_t, times)
+        velocity = tiny.predictor(given)(z_t, times)
+    alpha_bar, signal = tiny.schedule.alpha_bar(times), tiny.schedule.signal(times)
+    share = weights(5, alpha_bar)
+    torch.testing.assert_close(x0, share * still.unsqueeze(2) + (1 - share) * free)
+    # The same in noise: the prior's and the network's, blended. The still has the signal's scale.
+    root, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    noise = (z_t - root * signal * still.unsqueeze(2)) / sigma
+    fused = share * noise + (1 - share) * (root * velocity + sigma * z_t)
+    torch.testing.assert_close(x0, (z_t - sigma * fused) / root / signal, atol=1e-3, rtol=1e-3)
+
+
 def test_the_mask_keeps_the_prior_out(tiny, generator):
     given, times = conditioning(generator), torch.tensor([600])
     z_t = torch.randn(1, 4, 5, 4, 6, generator=generator)

@@ -8,33 +8,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save_file
 
+from tests.tiny import save_dynamicrafter
 from trip_core.cli import main
 from trip_core.clip_pixels import clip_pixels
-from trip_core.dynamicrafter_file import UNET, VAE
+from trip_core.dynamicrafter_file import VAE
 from trip_core.dynamicrafter_folder import diffusers_name, load_autoencoder
 from trip_core.pipeline_dynamicrafter import animate_dynamicrafter, clip_size
-from trip_core.schedule import dynamic_rescale
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def write_checkpoint(path):
-    """The weights that the fixture's numbers were made with; see test_dynamicrafter."""
-    with safe_open(FIXTURES / "dynamicrafter.safetensors", framework="pt") as file:
-        shapes = json.loads(file.metadata()["checkpoint"])
-    generator, tensors = torch.Generator().manual_seed(820), {}
-    for name, shape in sorted(shapes.items()):
-        noise = torch.randn(shape, generator=generator)
-        if len(shape) == 1:
-            tensors[name] = 1 + 0.1 * noise if name.endswith("weight") else 0.1 * noise
-        else:
-            tensors[name] = noise / torch.Size(shape[1:]).numel() ** 0.5
-    tensors[f"{UNET}out.2.weight"] *= 0.5
-    tensors["scale_arr"] = dynamic_rescale(0.7, 1400).float()
-    save_file(tensors, path, metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +25,7 @@ def folder(tmp_path_factory):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModel
 
     folder = tmp_path_factory.mktemp("dynamicrafter")
-    write_checkpoint(folder / "anything.safetensors")
+    save_dynamicrafter(folder / "anything.safetensors")
     small = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     text = CLIPTextConfig(vocab_size=64, hidden_size=64, **small)
     vision = CLIPVisionConfig(hidden_size=80, image_size=32, patch_size=16, **small)

@@ -31,8 +31,16 @@ FLOORS = (
     ),
     ("fusion", "guidance", "sampling", "compose", "anchor"),
     ("systems",),
-    ("pipeline", "pipeline_dynamicrafter"),
-    ("checkpoint", "convert", "diffusers_folder", "dynamicrafter_file", "dynamicrafter_folder"),
+    ("pipeline", "pipeline_dreamvideo", "pipeline_dynamicrafter"),
+    (
+        "checkpoint",
+        "convert",
+        "diffusers_folder",
+        "dreamvideo_file",
+        "dynamicrafter_file",
+        "dynamicrafter_folder",
+        "models",
+    ),
     ("data", "training", "metrics"),
     ("evaluate", "bench", "cli", "cli_animate", "__main__"),
 )

@@ -10,7 +10,7 @@ from trip_core.checkpoint import load_model
 from trip_core.tensor_files import read_header
 from trip_core.training.config import PackConfig, TrainConfig, read_config
 from trip_core.training.pack import pack
-from trip_core.training.run import task_options, train
+from trip_core.training.run import rehearse, task_options, train
 from trip_core.training.state import save_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -146,6 +146,77 @@ understood = ["pan", "zoom"]
     before = weights.stat().st_mtime_ns
     train(plan, out=tmp_path / "run", device="cpu", progress=False)  # nothing is trained again
     assert weights.stat().st_mtime_ns == before and packed.stat().st_mtime_ns >= made
+
+
+@pytest.fixture(scope="module")
+def tiny_run() -> str:
+    """A configuration that trains on, one step each, from the model that ships."""
+    model = Path("trip_core/embedded/trip-small.safetensors").resolve()
+    stage = f"""
+steps = 2
+batch_size = 1
+learning_rate = 1e-4
+[stage.options]
+start = "{model.as_posix()}"
+"""
+    bank = "bank = {size = 1, first = 1, fresh = 0}\nsize = 32\n"
+    return f"""
+[run]
+name = "on"
+out = "unused"
+[[stage]]
+name = "autoencoder"
+task = "autoencoder"
+{stage}
+{bank}
+crop = 16
+learn_encoder = false
+[[stage]]
+name = "motion"
+task = "motion"
+{stage}
+{bank}
+[[stage]]
+name = "words"
+task = "words"
+{stage}
+[[stage]]
+name = "trip"
+task = "trip"
+{stage}
+autoencoder = "{model.as_posix()}"
+{bank}
+num_frames = 2
+[[pack]]
+path = "model.safetensors"
+stages = ["{model.as_posix()}", "motion", "trip"]
+"""
+
+
+def test_training_goes_on_from_a_finished_model(tiny_run: str, tmp_path: Path) -> None:
+    (packed,) = train(_read(tmp_path, tiny_run), out=tmp_path, device="cpu", progress=False)
+    before, after = load_model(None), load_model(packed)
+    assert before.motion is not None and after.motion is not None
+    old, new = before.motion.state_dict(), after.motion.state_dict()
+    # The trunk moved a little from where it stood; what no stage of the pack trained is unchanged.
+    assert 0 < float((old["stem.weight"] - new["stem.weight"]).abs().max()) < 1e-2
+    assert torch.equal(old["head.0.weight"], new["head.0.weight"])
+    fixed = before.trip.state_dict(), after.trip.state_dict()
+    assert max(float((fixed[0][k] - fixed[1][k]).abs().max()) for k in fixed[0]) < 1e-2
+
+
+def test_a_rehearsal_runs_everything_and_keeps_nothing(
+    tiny_run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _read(tmp_path, tiny_run)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "scratch").mkdir()
+    names = rehearse(plan, 1, device="cpu", progress=False)
+    assert names == ["autoencoder", "motion", "words", "trip", "model.safetensors"]
+    assert not list((tmp_path / "scratch").iterdir())
+    with pytest.raises(ValueError, match="at least 1 step"):
+        rehearse(plan, 0)
 
 
 def test_a_paper_trip_is_packed_without_the_motion_network(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from trip_core.nn.autoencoder import TinyAutoencoder
 from trip_core.training.autoencoder import AutoencoderOptions, AutoencoderTask
 from trip_core.training.bank import Bank, BankConfig, cached
+from trip_core.training.dreamvideo import DreamVideoOptions, DreamVideoTask
 from trip_core.training.motion import MotionOptions, MotionTask
 from trip_core.training.state import save_weights
 from trip_core.training.task import Task, TaskContext
@@ -44,10 +45,12 @@ def _make(name: str, run: Path) -> Task:
                 for key, value in module.state_dict().items()
             }
             save_weights(run / stage / "weights.safetensors", tensors, task.config())
+    if name == "dreamvideo":
+        return DreamVideoTask(DreamVideoOptions(size=32, num_frames=3, bank=SMALL_BANK), context)
     return TripTask(TripOptions(preset=name, size=32, num_frames=3, bank=SMALL_BANK), context)
 
 
-TASKS = ("autoencoder", "motion", "words", "small", "small_paper", "small_minus")
+TASKS = ("autoencoder", "motion", "words", "small", "small_paper", "small_minus", "dreamvideo")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("run")
 
 
-@pytest.mark.parametrize("name", ("autoencoder", "motion", "words", "small"))
+@pytest.mark.parametrize("name", ("autoencoder", "motion", "words", "small", "dreamvideo"))
 def test_a_batch_is_the_same_every_time(name: str, run: Path) -> None:
     task, again = _make(name, run), _make(name, run)
     task.batch(0)  # what was drawn before does not matter
@@ -99,7 +102,7 @@ def _rarely_used(key: str) -> bool:
     return key.endswith(("k_proj.bias", "in_proj_bias", "read.bias"))
 
 
-@pytest.mark.parametrize("name", ("autoencoder", "motion", "small"))
+@pytest.mark.parametrize("name", ("autoencoder", "motion", "small", "dreamvideo"))
 def test_sheets_are_pictures(name: str, run: Path) -> None:
     sheet = _make(name, run).sheet()
     assert sheet is not None and min(sheet.size) >= 32

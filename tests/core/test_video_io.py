@@ -251,6 +251,18 @@ def test_an_interrupt_leaves_nothing_and_keeps_the_older_file(tmp_path, suffix, 
     assert target.read_bytes() == b"older"
 
 
+def test_numbers_however_large_are_clipped_and_only_infinite_ones_refused(tmp_path):
+    huge = torch.full((3, 32, 32), 3e38)  # finite, though its sum is not
+    with VideoWriter(tmp_path / "a.mp4", 8) as writer:
+        writer.add(huge)
+        for wrong in (float("inf"), -float("inf"), float("nan")):
+            frame = torch.zeros(3, 32, 32)
+            frame[1, 5, 7] = wrong
+            with pytest.raises(ValueError, match="not finite"):
+                writer.add(frame)
+    assert read_video(tmp_path / "a.mp4").min() > 0.98
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_frames_that_cannot_be_written_are_refused(tmp_path, suffix):
     target = tmp_path / f"a{suffix}"

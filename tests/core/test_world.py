@@ -48,4 +48,5 @@ def test_maps_are_what_they_say():
     assert torch.equal(clip.regions.sum(1), torch.ones(2, 48, 48))
     assert clip.depth.min() >= 0 and clip.depth.max() <= 1
     assert clip.video.min() >= 0 and clip.video.max() <= 1
-    assert torch.equal(clip.video[:, :, 0], clip.video[:, :, -1])
+    # Nothing moves: only the rounding of a drift of zero may differ.
+    assert (clip.video[:, :, 0] - clip.video[:, :, -1]).abs().max() < 1e-6

@@ -1,7 +1,8 @@
 """A real ComfyUI in a process of its own, on a free port, with a temporary base directory.
 
-The host is looked for where ``COMFYUI_PATH`` says, else in ``~/comfy/ComfyUI``; it runs with the
-Python of its own ``.venv`` where it has one. Without a host these tests are skipped.
+Hosts are looked for where ``COMFYUI_PATH`` says (several, separated as in ``PATH``, run the tests
+one after another), else in ``~/comfy/ComfyUI``; each runs with the Python of its own ``.venv``
+where it has one. Without a host these tests are skipped.
 """
 
 import json
@@ -30,12 +31,30 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
-def find_host() -> Path:
-    """Return the host's folder, or skip."""
-    for place in (os.environ.get("COMFYUI_PATH"), Path.home() / "comfy" / "ComfyUI"):
-        if place and (Path(place) / "main.py").is_file():
-            return Path(place)
-    pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout whose .venv has its requirements")
+def find_hosts() -> list[Path]:
+    """Return the hosts' folders."""
+    places = os.environ.get("COMFYUI_PATH") or str(Path.home() / "comfy" / "ComfyUI")
+    found = map(Path, places.split(os.pathsep))
+    return [place for place in found if (place / "main.py").is_file()]
+
+
+def version(folder: Path) -> str:
+    """Return what version a host says it is."""
+    text = (folder / "comfyui_version.py").read_text()
+    return text.split("__version__")[1].split('"')[1]
+
+
+def python_of(folder: Path) -> str:
+    """Return the Python that a host runs with."""
+    own = folder / ".venv" / "bin" / "python"
+    return str(own if own.exists() else sys.executable)
+
+
+def prepare(base: Path) -> None:
+    """Make a base directory with the pack in it."""
+    for folder in ("custom_nodes", "models/trip", "input", "output", "temp", "user"):
+        (base / folder).mkdir(parents=True)
+    (base / "custom_nodes" / "trip").symlink_to(PACK)
 
 
 class Host:
@@ -46,11 +65,11 @@ class Host:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        python = folder / ".venv" / "bin" / "python"
         self.log = base / "host.log"
-        command = [str(python if python.exists() else sys.executable), "main.py", "--cpu"]
+        command = [python_of(folder), "main.py", "--cpu"]
         command += ["--base-directory", str(base), "--port", str(self.port)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "trip"]
+        command += ["tiny_vision"]
         command += ["--preview-method", "latent2rgb", "--preview-size", "256"]
         command += ["--database-url", f"sqlite:///{base / 'db.sqlite'}"]
         with open(self.log, "w") as log:
@@ -72,6 +91,20 @@ class Host:
             except OSError:
                 time.sleep(0.5)
         pytest.fail(f"ComfyUI did not start:\n{self.log.read_text()[-3000:]}")
+
+    def __enter__(self):
+        """Wait until it answers."""
+        try:
+            self.wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(30)
 
     def get(self, path: str):
         """Return the JSON at a path."""
@@ -131,13 +164,20 @@ def error_of(history: dict) -> str:
     return ""
 
 
+@pytest.fixture(scope="session", params=find_hosts() or [None], ids=lambda at: at and version(at))
+def host_folder(request):
+    """Each host's folder in turn."""
+    if request.param is None:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH to a checkout whose .venv has its requirements")
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def base(tmp_path_factory):
+def base(tmp_path_factory, host_folder):
     """A base directory with the pack, two tiny models and a still."""
-    base = tmp_path_factory.mktemp("comfy")
-    for folder in ("custom_nodes", "models/trip", "input", "output", "temp", "user"):
-        (base / folder).mkdir(parents=True)
-    (base / "custom_nodes" / "trip").symlink_to(PACK)
+    base = tmp_path_factory.mktemp(version(host_folder))
+    prepare(base)
+    (base / "custom_nodes" / "tiny_vision").symlink_to(Path(__file__).parent / "tiny_vision")
     save_tiny(base / "models" / "trip" / "tiny.safetensors")
     save_tiny(base / "models" / "trip" / "tiny_paper.safetensors", motion=False)
     (base / "models" / "trip" / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
@@ -151,12 +191,7 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def comfy(base):
+def comfy(base, host_folder):
     """A host that has started."""
-    host = Host(find_host(), base)
-    try:
-        host.wait()
+    with Host(host_folder, base) as host:
         yield host
-    finally:
-        host.process.terminate()
-        host.process.wait(30)

@@ -7,14 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.host.conftest import error_of
 from tests.host.graphs import combine, node, prepared, sampled
 from trip_core.checkpoint import load_model
 from trip_core.pipeline import animate
 from trip_core.video_io import read_still, read_video
 
 NODES = (
-    "TRIP_LoadModel", "TRIP_ImageNoisePrior", "TRIP_Sampler", "TRIP_Decode",
+    "TRIP_LoadModel", "TRIP_ImageNoisePrior", "TRIP_ImageContext", "TRIP_Sampler", "TRIP_Decode",
     "TRIP_ApplyNoisePrior", "TRIP_VideoCombine", "TRIP_AnimationReport",
 )  # fmt: skip
 
@@ -120,6 +119,8 @@ def test_cancel_leaves_nothing_and_the_next_run_works(comfy, base):
 
 
 def test_context_windows_keep_the_still_in_every_window(comfy):
+    if "ContextWindowsManual" not in comfy.get("/object_info"):
+        pytest.skip("this ComfyUI is older than context windows (0.3.51)")
     windows = node(
         "ContextWindowsManual", model=["1", 0], context_length=4, context_overlap=2,
         context_schedule="standard_static", context_stride=1, closed_loop=False,
@@ -130,10 +131,7 @@ def test_context_windows_keep_the_still_in_every_window(comfy):
         "6": sampled(cfg=1.0, model=["w", 0]),
         "8": node("SaveLatent", samples=["6", 0], filename_prefix="windows"),
     }
-    history = comfy.run(graph)
-    if "must match the size of tensor" in error_of(history):
-        pytest.skip("this ComfyUI's context windows compare one sigma with one per frame")
-    latents = saved_latent(comfy, history["outputs"]["8"]["latents"][0])
+    latents = saved_latent(comfy, comfy.outputs(graph)["8"]["latents"][0])
     assert latents.shape[0] == 7 and torch.isfinite(latents).all()
 
 
@@ -187,37 +185,3 @@ def test_any_model_can_be_held_to_a_still(comfy):
     outputs = comfy.outputs(graph)
     held, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in ("8", "9"))
     torch.testing.assert_close(held, still.expand_as(held), atol=1e-4, rtol=0)
-
-
-WRONG = {
-    "a corrupted checkpoint": (
-        {"1": {"model_name": "broken.safetensors"}}, "broken.safetensors",
-    ),
-    "a prefix that leaves the output folder": (
-        {"8": {"filename_prefix": "../../out"}}, "leads out of the output folder",
-    ),
-    "two sources": ({"8": {"latent": ["5", 2]}}, "connect one clip"),
-    "a size that is too small": ({"5": {"width": 8, "height": 8}}, "at least 16"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_use_gives_one_sentence(comfy, case):
-    changes, words = WRONG[case]
-    graph = prepared() | {
-        "7": node("TRIP_Decode", latent=["5", 2], vae=["1", 2], edges="mirror"),
-        "8": combine(images=["7", 0]),
-    }
-    for key, inputs in changes.items():
-        graph[key]["inputs"].update(inputs)
-    message = error_of(comfy.run(graph))
-    assert words in message and "\n" not in message
-
-
-def test_conditioning_without_a_still_is_refused(comfy):
-    graph = prepared() | {
-        "6": sampled(positive=["2", 0]),
-        "7": node("VAEDecode", samples=["6", 0], vae=["1", 2]),
-        "8": combine(images=["7", 0]),
-    }
-    assert "put Image Noise Prior between" in error_of(comfy.run(graph))

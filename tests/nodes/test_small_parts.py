@@ -7,9 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.nodes.conftest import PACK
 from tests.tiny import save_tiny
 from trip_core.checkpoint import load_model
 from trip_core.prior import PriorWeights
+from trip_core.stills import read_still
+
+ASSETS = PACK / "assets" / "stills"
 
 
 def picture(height=64, width=96):
@@ -85,7 +89,7 @@ def test_borders_are_kept_in_place(part):
 
 def test_latents_have_the_colours_of_their_pixels(part, tmp_path):
     vae = load_model(save_tiny(tmp_path / "tiny.safetensors")).vae
-    factors, bias = part("load_model").preview_colours(vae)
+    factors, bias = part("host_trip").preview_colours(vae)
     assert len(factors) == 16 and len(factors[0]) == len(bias) == 3
     grey = torch.zeros(1, 3, 32, 32)
     red = torch.tensor([0.6, -0.4, -0.4]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
@@ -95,6 +99,17 @@ def test_latents_have_the_colours_of_their_pixels(part, tmp_path):
         assert (seen - pixels[0, :, 0, 0]).abs().max() < 0.15
 
 
+def test_previews_of_the_built_in_model_have_the_stills_colours(part):
+    vae = load_model().vae
+    still = read_still(ASSETS / "ship.jpg")[None]
+    still = torch.nn.functional.interpolate(still, (256, 256), mode="area")
+    factors, bias = map(torch.tensor, part("host_trip").preview_colours(vae))
+    with torch.no_grad():
+        seen = vae.encode(still * 2 - 1).movedim(1, -1) @ factors + bias
+    truth = torch.nn.functional.avg_pool2d(still * 2 - 1, vae.downscale).movedim(1, -1)
+    assert (seen - truth).square().mean().sqrt() * 127.5 < 8  # levels of 255
+
+
 @pytest.mark.parametrize(("frames", "shape"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 2)), (16, (3, 3))])
 def test_the_sheet_shows_the_whole_clip(part, frames, shape):
     class Format:
@@ -102,10 +117,10 @@ def test_the_sheet_shows_the_whole_clip(part, frames, shape):
         latent_rgb_factors_bias = None
 
     x0 = torch.linspace(-1, 1, frames).view(-1, 1, 1, 1).expand(-1, 4, 6, 6)
-    sheet = part("sheet").contact_sheet(x0, Format(), side=60)
-    assert sheet.size == (60 * shape[1] // max(shape), 60 * shape[0] // max(shape))
+    sheet = part("sheet").contact_sheet(x0, Format())
+    assert sheet.size == (6 * shape[1], 6 * shape[0])
     if frames == 16:
-        assert sheet.getpixel((5, 5)) == (0, 0, 0) and sheet.getpixel((55, 55)) == (255, 255, 255)
+        assert sheet.getpixel((0, 0)) == (0, 0, 0) and sheet.getpixel((17, 17)) == (255, 255, 255)
 
 
 # Image Noise Prior (any model)

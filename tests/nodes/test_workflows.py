@@ -19,6 +19,11 @@ EXPECTED = {
     "masked_motion",
     "prior_on_any_video_model",
     "compare_prior_strengths",
+    "dreamvideo",
+    "dynamicrafter",
+    "dynamicrafter_with_prior",
+    "start_and_end_frame",
+    "seamless_loop",
 }
 
 
@@ -87,12 +92,14 @@ def test_our_nodes_are_used_as_they_are(name):
 def test_foreign_weights_are_named_with_folder_and_link(name):
     graph = read(PACK / "workflows", name)
     notes = " ".join(n["widgets_values"][0] for n in graph["nodes"] if n["type"] == "MarkdownNote")
-    for node in graph["nodes"]:
-        if "Loader" in node["type"]:
-            (model,) = node["properties"]["models"]
-            assert model["name"] in node["widgets_values"]
-            assert f"models/{model['directory']}" in notes and model["name"] in notes
-    if not any("Loader" in node["type"] for node in graph["nodes"]):
+    foreign = [n for n in graph["nodes"] if "Loader" in n["type"] or "models" in n["properties"]]
+    for node in foreign:
+        (model,) = node["properties"]["models"]
+        assert model["name"] in node["widgets_values"]
+        assert f"models/{model['directory']}" in notes and model["name"] in notes
+        assert model["url"].startswith("https://huggingface.co/")
+        assert "/".join(model["url"].split("/")[:5]) in notes
+    if not foreign:
         assert "No download" in notes
 
 

@@ -1,49 +1,16 @@
-"""What the world's scenes are made of: skies, far land, ground and water, things, near frames.
-
-``draw_scene`` picks a kind of place and stacks its layers, far to near.
-"""
-
-import math
+"""The layers that the world's places are made of: skies, far land, ground, water, trees, things."""
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ..nn.motion_field import SKY, STATIC, WATER, coordinates
-from .canvas import CANVAS, GROUNDS, SKIES, STONES, WATERS, Canvas, Layer
-from .textures import dead_leaves, mix, outline, recline, relief, smoothstep, uniform
+from .canvas import CANVAS, GROUNDS, STONES, WATERS, Canvas, Layer
+from .textures import dead_leaves, mix, outline, recline, relief, smoothstep
 from .things import draw_building, draw_thing
 
-
-def draw_scene(generator: Generator, size: int) -> list[Layer]:
-    """Return the layers of a random scene, far to near, for pictures of ``size`` pixels."""
-    side = round(size * CANVAS)
-    place = coordinates(side, side, like=torch.zeros((), device=generator.device)) * CANVAS
-    canvas = Canvas(
-        generator,
-        side,
-        place[0],
-        place[1],
-        horizon=uniform(generator, -0.22, 0.24),
-        palette=torch.tensor(
-            SKIES[int(uniform(generator, 0, len(SKIES) - 1e-6))], device=generator.device
-        ),
-        light=uniform(generator, 0, 2 * math.pi),
-        textures=max(64, size),
-    )
-    kind = canvas.uniform()
-    if kind < 0.62:
-        layers = _landscape(canvas)
-    elif kind < 0.66:
-        layers = _cloud_sea(canvas)
-    elif kind < 0.82:
-        layers = _indoors(canvas)
-    elif kind < 0.89:
-        layers = [_leaves(canvas)]
-    else:
-        layers = _heavens(canvas)
-    if canvas.chance(0.18):
-        layers.append(_near_frame(canvas))
-    return layers
+_LEAVES = ((0.14, 0.22, 0.10), (0.24, 0.30, 0.12), (0.40, 0.24, 0.10), (0.10, 0.12, 0.12))
+_LEAVES += ((0.34, 0.46, 0.16), (0.55, 0.52, 0.18), (0.75, 0.45, 0.52), (0.16, 0.34, 0.22))
+_BARKS = ((0.16, 0.11, 0.08), (0.34, 0.27, 0.22), (0.10, 0.09, 0.09), (0.55, 0.50, 0.46))
 
 
 def photograph(color: Tensor, look: Tensor) -> Tensor:
@@ -63,88 +30,11 @@ def photograph(color: Tensor, look: Tensor) -> Tensor:
     return (color * (1 - 0.7 * max(vignette - 0.5, 0) * distance)).clamp(0, 1)
 
 
-# Places ---------------------------------------------------------------------------------------
-
-
-def _landscape(c: Canvas) -> list[Layer]:
-    """Sky, ridges or roofs, then ground, water, or both; sometimes things stand or float there."""
-    layers = [_sky(c)]
-    for k in range(int(c.uniform(0, 3.4))):
-        roofs = c.chance(0.25)
-        layers.append(_skyline(c, k) if roofs else _ridge(c, k))
-    layers.append(_lower_half(c, layers))
-    if c.chance(0.35):
-        layers.append(_trees(c))
-    if c.chance(0.3):
-        layers.append(_building(c))
-    if c.chance(0.5):
-        floating = any(bool((layer.region == WATER).any()) for layer in layers)
-        layers.append(_things(c, floating))
-    return layers
-
-
-def _cloud_sea(c: Canvas) -> list[Layer]:
-    """Peaks above a bank of clouds."""
-    layers = [_sky(c)]
-    for k in range(int(c.uniform(1, 3))):
-        layers.append(_ridge(c, k))
-    top = c.horizon + c.uniform(0.0, 0.2) + 0.06 * outline(c.generator, c.side)
-    billow = c.noise(1.4, c.uniform(1, 2.5)) * relief(c.noise(1.7), c.light, 3)
-    color = mix(c.palette[3].view(3, 1, 1), c.palette[2].view(3, 1, 1), smoothstep(-1.2, 1, billow))
-    edge = smoothstep(0, 0.06, c.y - top[None] + 0.02 * billow[0])
-    layers.append(c.layer(color, edge[None], 0.15, SKY))
-    if c.chance(0.4):
-        layers.append(_things(c, floating=False))
-    return layers
-
-
-def _indoors(c: Canvas) -> list[Layer]:
-    """A wall, a table or floor, things on it: nothing here is sky or water, whatever its colour."""
-    base = c.pick((*GROUNDS, *STONES))
-    tint = torch.rand(3, generator=c.generator, device=c.generator.device) * 0.3
-    color = (base + tint).view(3, 1, 1)
-    fall = ((c.x - c.uniform(-0.5, 0.5)) ** 2 + (c.y - c.uniform(-0.5, 0.5)) ** 2)[None]
-    color = color * (1.15 - c.uniform(0.2, 1.2) * fall)
-    if c.chance(0.5):
-        color = color * (1 + c.uniform(0.02, 0.15) * c.noise(c.uniform(0.8, 1.8)))
-    if c.chance(0.35):  # a blurred room: soft lights, the look of a portrait's background
-        color = mix(color, (dead_leaves(c.generator, c.side, 40)[None]), 0.4)
-        color = torch.nn.functional.avg_pool2d(color[None], 9, 1, 4, count_include_pad=False)[0]
-    layers = [c.layer(color, 1.0, 0.12, STATIC)]
-    if c.chance(0.6):
-        layers.append(_ground(c, c.uniform(0.05, 0.3), c.pick(GROUNDS)))
-    layers.append(_things(c, floating=False, large=True))
-    return layers
-
-
-def _leaves(c: Canvas) -> Layer:
-    """A wall of occluding shapes: foliage, clutter, fabric."""
-    grey = dead_leaves(c.generator, c.side, 160)[None]
-    other = dead_leaves(c.generator, c.side, 40)[None]
-    first, second, third = c.pick(GROUNDS), c.pick(GROUNDS), c.pick(WATERS)
-    color = mix(first.view(3, 1, 1), second.view(3, 1, 1), grey)
-    color = mix(color, third.view(3, 1, 1), smoothstep(0.5, 0.8, other) * 0.7) * (0.5 + grey)
-    depth = (0.45 + 0.5 * c.y[None] + 0.1 * (other - 0.5)).clamp(0.1, 1)
-    return c.layer(color, 1.0, depth, STATIC)
-
-
-def _heavens(c: Canvas) -> list[Layer]:
-    """A sky and little else: clouds, stars, a nebula, perhaps something that flies."""
-    layers = [_sky(c, below=c.uniform(0.5, 1.2))]
-    if c.chance(0.5):
-        layers.append(_ridge(c, 2, at=c.uniform(0.3, 0.45)))
-    if c.chance(0.6):
-        layers.append(_things(c, floating=False, flying=True))
-    return layers
-
-
-# Layers ---------------------------------------------------------------------------------------
-
-
-def _sky(c: Canvas, below: float | None = None) -> Layer:
+def sky(c: Canvas, below: float | None = None) -> Layer:
+    """A gradient, perhaps stars, a sun or moon, clouds; down to ``below`` or the horizon."""
     zenith, haze, lit, shaded = (p.view(3, 1, 1) for p in c.palette)
-    ground = c.horizon if below is None else below
-    height = ((c.y + 0.75) / (ground + 0.75)).clamp(0, 1)[None]
+    bottom = c.horizon if below is None else below
+    height = ((c.y + 0.75) / (bottom + 0.75)).clamp(0, 1)[None]
     color = mix(zenith, haze, height ** c.uniform(0.8, 2.2))
     if c.palette[0].mean() < 0.15 and c.chance(0.7):
         stars = torch.rand(c.side, c.side, generator=c.generator, device=c.generator.device)
@@ -153,20 +43,30 @@ def _sky(c: Canvas, below: float | None = None) -> Layer:
             tints = torch.rand(3, 1, 1, generator=c.generator, device=c.generator.device)
             color = color + tints * smoothstep(0, 2.5, c.noise(1.6)) * 0.6
     if c.chance(0.4):
-        sx, sy = c.uniform(-0.5, 0.5), ground - c.uniform(0.0, 0.5)
+        sx, sy = c.uniform(-0.5, 0.5), bottom - c.uniform(0.0, 0.5)
         far = ((c.x - sx) ** 2 + (c.y - sy) ** 2).sqrt()[None]
         color = color + lit * 0.5 * torch.exp(-far / c.uniform(0.05, 0.25))
         color = mix(color, lit.clamp_min(0.9), smoothstep(0.045, 0.03, far))
     if c.chance(0.85):
-        shape = c.noise(c.uniform(1.4, 2.2), c.uniform(1, 3.5))
-        cover, soft = c.uniform(-0.8, 1.2), c.uniform(0.2, 1.6)
-        body = smoothstep(cover, cover + soft, shape + 0.4 * (1 - height))
-        shade = smoothstep(-1.0, 1.2, c.noise(1.5) * 0.5 + (shape - shape.roll(3, -2)) * 4)
-        color = mix(color, mix(shaded, lit, shade), body * c.uniform(0.35, 1.0))
+        for _ in range(1 if c.chance(0.7) else 2):
+            color = _clouds(c, color, lit, shaded, height)
     return c.layer(color, 1.0, 0.03, SKY)
 
 
-def _ridge(c: Canvas, order: int, at: float | None = None) -> Layer:
+def _clouds(c: Canvas, color: Tensor, lit: Tensor, shaded: Tensor, height: Tensor) -> Tensor:
+    """Paint one bank of clouds over a sky: heaps, veils or streaks, calm or stormy."""
+    stretch = c.uniform(3, 9) if c.chance(0.25) else c.uniform(1, 3.5)
+    shape = c.noise(c.uniform(1.3, 2.2), stretch)
+    cover, soft = c.uniform(-0.8, 1.2), c.uniform(0.15, 1.6)
+    body = smoothstep(cover, cover + soft, shape + 0.4 * (1 - height))
+    shade = smoothstep(
+        -1.0, 1.2, c.noise(1.5) * 0.5 + (shape - shape.roll(3, -2)) * c.uniform(2, 8)
+    )
+    storm = c.uniform(0.3, 0.9) if c.chance(0.3) else 1.0
+    return mix(color, mix(shaded * storm, lit, shade), body * c.uniform(0.35, 1.0))
+
+
+def ridge(c: Canvas, order: int, at: float | None = None) -> Layer:
     """A line of hills or mountains, the farther the hazier."""
     rough = c.uniform(0.35, 0.6)
     line = outline(c.generator, c.side, 7, rough, c.uniform(1, 3))
@@ -187,7 +87,7 @@ def _ridge(c: Canvas, order: int, at: float | None = None) -> Layer:
     return c.layer(color, alpha[None], 0.08 + 0.05 * order, STATIC)
 
 
-def _skyline(c: Canvas, order: int) -> Layer:
+def skyline(c: Canvas, order: int) -> Layer:
     """Roofs and towers, some windows lit."""
     device = c.generator.device
     count = int(c.uniform(8, 30))
@@ -218,7 +118,8 @@ def _nearness(c: Canvas, top: Tensor | float) -> Tensor:
     return (0.12 + 0.88 * (c.y - top) / (0.62 - c.horizon)).clamp(0.05, 1)
 
 
-def _ground(c: Canvas, top: float, base: Tensor) -> Layer:
+def ground(c: Canvas, top: float, base: Tensor) -> Layer:
+    """Level land from ``top`` down, of one colour, with grain and clutter in perspective."""
     near = _nearness(c, top)
     tile = torch.cat(
         (c.tile(c.uniform(0.6, 1.4)), dead_leaves(c.generator, c.textures)[None] - 0.5)
@@ -231,9 +132,9 @@ def _ground(c: Canvas, top: float, base: Tensor) -> Layer:
     return c.layer(color, edge[None], near[None], STATIC)
 
 
-def _lower_half(c: Canvas, above: list[Layer]) -> Layer:
+def lower_half(c: Canvas, above: list[Layer]) -> Layer:
     """Ground, water, or both with a shore between them."""
-    land = _ground(c, c.horizon, c.pick(GROUNDS))
+    land = ground(c, c.horizon, c.pick(GROUNDS))
     share = c.uniform()
     if share < 0.40:
         return land
@@ -243,9 +144,13 @@ def _lower_half(c: Canvas, above: list[Layer]) -> Layer:
     # A shore: a bank beside, before, or around the water.
     line = 0.12 * outline(c.generator, c.side, 6) + c.uniform(-0.25, 0.3)
     side = c.uniform()
-    if side < 0.4:
+    foam = None
+    if side < 0.3:  # a beach: a strip of sea, then sand
+        bank = c.y - c.horizon - c.uniform(0.04, 0.3) - 0.15 * line[None]
+        foam = c.uniform(0.005, 0.03) if c.chance(0.6) else None
+    elif side < 0.48:
         bank = c.y - c.horizon - 0.25 - line[None] * 0.6  # near bank
-    elif side < 0.7:
+    elif side < 0.74:
         bank = (c.x - line[:, None]) * (1 if c.chance(0.5) else -1)
     elif side < 0.85:
         bank = 0.05 + 0.05 * line[None] - (c.y - c.horizon)  # far bank
@@ -256,7 +161,11 @@ def _lower_half(c: Canvas, above: list[Layer]) -> Layer:
     dry = smoothstep(-0.004, 0.004, bank)[None]
     region = torch.where(dry > 0.5, STATIC, WATER)
     wet = mix(torch.ones_like(dry), torch.tensor(0.75), smoothstep(0.03, 0.0, bank.abs())[None])
-    return c.layer(mix(water.color, land.color * wet, dry), land.alpha, land.depth, region)
+    sea = water.color
+    if foam is not None:
+        surf = smoothstep(foam, 0.0, (bank + foam + 0.3 * foam * c.noise(1.0)[0]).abs())[None]
+        sea = mix(sea, torch.tensor(0.92), surf * c.uniform(0.5, 1.0))
+    return c.layer(mix(sea, land.color * wet, dry), land.alpha, land.depth, region)
 
 
 def _water(c: Canvas, above: list[Layer]) -> Layer:
@@ -275,7 +184,7 @@ def _water(c: Canvas, above: list[Layer]) -> Layer:
     )[0]
     body = c.pick(WATERS).view(3, 1, 1) * (1 + 0.25 * c.noise(1.8) * c.uniform())
     calm = c.chance(0.4)  # a calm lake is a mirror, clouds and all
-    clear = c.uniform(0.75, 1.0) if calm else c.uniform(0.15, 0.85) * (1 - 0.5 * near)
+    clear = c.uniform(0.75, 1.0) if calm else c.uniform(0.0, 0.85) * (1 - 0.5 * near)
     color = mix(body, mirror * c.uniform(0.75, 1.0), clear)
     color = color * (1 + (0.06 if calm else c.uniform(0.02, 0.4)) * waves[:1])
     if c.chance(0.4):  # the sun's road on the water
@@ -292,7 +201,7 @@ def _water(c: Canvas, above: list[Layer]) -> Layer:
     return c.layer(color, edge[None], near[None], WATER)
 
 
-def _trees(c: Canvas) -> Layer:
+def trees(c: Canvas) -> Layer:
     """A row of trees or bushes at some distance, rooted on the ground."""
     foot = c.horizon + c.uniform(0.0, 0.12)
     near = min(0.9, 0.2 + 1.2 * (foot - c.horizon))
@@ -301,13 +210,48 @@ def _trees(c: Canvas) -> Layer:
     top = foot - (0.02 + 0.3 * c.uniform() ** 2) * (0.7 + line) + 0.01 * leaf[0]
     gap = smoothstep(c.uniform(-0.6, 0.1), 0.3, outline(c.generator, c.side, 3, 0.5, 2))
     alpha = smoothstep(0, 0.01, c.y - top) * smoothstep(0.012, 0.0, c.y - foot) * gap[None]
-    tone = c.pick(((0.14, 0.22, 0.10), (0.24, 0.30, 0.12), (0.40, 0.24, 0.10), (0.10, 0.12, 0.12)))
-    color = tone.view(3, 1, 1) * (1 + 0.5 * leaf).clamp(0.3, 2)
+    color = c.pick(_LEAVES).view(3, 1, 1) * (1 + 0.5 * leaf).clamp(0.3, 2)
     color = mix(color, c.palette[1].view(3, 1, 1), c.uniform(0, 0.5) * (1 - near))
     return c.layer(color, alpha[None], near, STATIC)
 
 
-def _building(c: Canvas) -> Layer:
+def tree(c: Canvas, foot: float, scale: float) -> Layer:
+    """One tree: trunk, boughs and a crown of leaves with the sky between them."""
+    at, near = c.uniform(-0.6, 0.6), min(0.95, 0.2 + 1.3 * max(foot - c.horizon, 0.0))
+    u, v = (c.x - at) / scale, (foot - c.y) / scale  # v: 0 at the foot, 1 at the top
+    lean = c.uniform(-0.15, 0.15)
+    wood = (u - lean * v).abs() - 0.05 * (1.1 - v).clamp(0.15, 1)
+    for _ in range(int(c.uniform(1, 5))):
+        rise, start = c.uniform(-1.5, 1.5), c.uniform(0.3, 0.7)
+        along = (u - lean * start) * rise
+        bough = (v - start - along.abs()).abs() - 0.02 * (1 - along.abs()).clamp(0.1, 1)
+        wood = torch.minimum(wood, torch.maximum(bough, torch.maximum(-u * rise, u.abs() - 0.4)))
+    trunk = smoothstep(0.01, -0.01, wood) * smoothstep(-0.02, 0.0, v) * smoothstep(1.0, 0.8, v)
+    leaf = c.noise(c.uniform(0.5, 1.0))
+    round_ = 1 - (((u - lean) / c.uniform(0.35, 0.7)) ** 2 + ((v - 0.72) / 0.36) ** 2).sqrt()
+    dense = c.uniform(-0.2, 0.9)
+    crown = smoothstep(0.0, 0.25, round_ * 2 + 0.5 * leaf[0] + dense - 0.6) * (round_ > -0.25)
+    tone = c.pick(_LEAVES).view(3, 1, 1)
+    lit = relief(c.noise(1.2), c.light, 2.0) * (0.8 + 0.6 * (v - 0.6)).clamp(0.5, 1.3)
+    green = tone * (1 + 0.45 * leaf).clamp(0.3, 2) * lit
+    bark = c.pick(_BARKS).view(3, 1, 1) * (1 + 0.3 * c.noise(0.9, 0.3))
+    color = mix(mix(c.palette[1].view(3, 1, 1) * 0, bark, trunk[None]), green, crown[None])
+    return c.layer(color, torch.maximum(trunk, crown)[None], near, STATIC)
+
+
+def thicket(c: Canvas, near: float) -> Layer:
+    """A wall of leaves as far as one sees, light falling through: bushes, a wood's depth."""
+    patches = dead_leaves(c.generator, c.side, 220)[None]
+    tone, other = c.pick(_LEAVES).view(3, 1, 1), c.pick(_LEAVES).view(3, 1, 1)
+    color = mix(tone, other, patches) * (0.4 + 0.9 * patches) * (1 + 0.4 * c.noise(0.7))
+    glow = smoothstep(c.uniform(-0.2, 0.8), 1.8, c.noise(1.3)) * c.uniform(0, 0.9)
+    color = mix(color, c.palette[2].view(3, 1, 1), glow)
+    top = c.horizon - c.uniform(0.1, 0.9) + 0.25 * outline(c.generator, c.side, 7, 0.7, 3)
+    edge = smoothstep(0.0, 0.03, c.y - top[None] + 0.03 * c.noise(0.6)[0])
+    return c.layer(color, edge[None], near, STATIC)
+
+
+def building(c: Canvas) -> Layer:
     """A castle or a house on the ground or a rock, before the sky: large, often pale, and still."""
     foot = c.horizon + c.uniform(-0.05, 0.15)
     at, scale = (c.uniform(-0.4, 0.4), foot), c.uniform(0.15, 0.6)
@@ -321,12 +265,17 @@ def _building(c: Canvas) -> Layer:
     return c.layer(color, torch.maximum(alpha, mound[None]), 0.22, STATIC)
 
 
-def _things(c: Canvas, floating: bool, large: bool = False, flying: bool = False) -> Layer:
-    """One or two things standing, floating or flying in the scene; those that could move."""
+def things(
+    c: Canvas, floating: bool, large: bool = False, flying: bool = False, close: bool = False
+) -> Layer:
+    """One or two things standing, floating or flying in the scene; those that could move.
+
+    ``close`` draws one person so near that head and shoulders fill the picture.
+    """
     color = torch.zeros(3, c.side, c.side, device=c.generator.device)
     alpha = torch.zeros(1, c.side, c.side, device=c.generator.device)
     near = 0.3
-    for _ in range(1 if c.chance(0.7) else 2):
+    for _ in range(1 if close or c.chance(0.7) else 2):
         down = c.uniform(0.04, 0.36)
         scale = c.uniform(0.25, 0.55) if large else 0.06 + 0.7 * down * c.uniform(0.5, 1.3)
         if floating and c.chance(0.6):
@@ -334,13 +283,18 @@ def _things(c: Canvas, floating: bool, large: bool = False, flying: bool = False
         foot = c.uniform(-0.1, 0.3) if flying else min(c.horizon + down + 0.3 * large, 0.5)
         near = 0.35 if flying else min(0.95, 0.15 + 1.4 * (foot - c.horizon))
         at = (c.uniform(-0.35, 0.35), foot)
-        tint, mask = draw_thing(c.generator, c.x, c.y, at, scale, c.light, floating, flying)
+        if close:
+            scale, foot, near = c.uniform(0.6, 1.5), 0.55, 0.8
+            at = (at[0] * 0.5, foot + 0.2 * (scale - 0.6))
+        tint, mask = draw_thing(
+            c.generator, c.x, c.y, at, scale, c.light, floating, flying, person=close
+        )
         color, alpha = mix(color, tint, mask), torch.maximum(alpha, mask)
     layer = c.layer(color, alpha, max(near, 0.2), STATIC)
     return Layer(layer.color, layer.alpha, layer.depth, layer.region, movable=True)
 
 
-def _near_frame(c: Canvas) -> Layer:
+def near_frame(c: Canvas) -> Layer:
     """Foliage, a rock, a pillar at the picture's edge, close to the viewer and often dark."""
     leaf = c.noise(c.uniform(0.7, 1.4))
     side = c.uniform()

@@ -30,6 +30,7 @@ def draw_thing(
     light: float,
     floating: bool,
     flying: bool,
+    person: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Draw one thing.
 
@@ -42,13 +43,16 @@ def draw_thing(
         light: Angle the light comes from.
         floating: Draw something that floats on water.
         flying: Draw something that flies.
+        person: Draw head and shoulders.
 
     Returns:
         (color ``[3, c, c]``, coverage ``[1, c, c]``).
     """
     u = (x - at[0]) / scale * (1 if uniform(generator) < 0.5 else -1)
     v = (at[1] - y) / scale  # 0 at the foot, 1 at the top
-    draw = _ship if floating and uniform(generator) < 0.8 else None
+    draw = _bust if person else None
+    if draw is None and floating and uniform(generator) < 0.8:
+        draw = _ship if uniform(generator) < 0.65 else _yacht
     if draw is None and flying:
         draw = _balloon
     if draw is None:
@@ -74,7 +78,7 @@ def _shaded(
         round_ = (-distance / 0.25).clamp(0, 1)[None]  # darker towards the outline
         side = (math.cos(light) * u + math.sin(light) * v)[None]
         shade = (0.65 + 0.35 * round_) * (1 + 0.5 * side).clamp(0.5, 1.4) * (1 + 0.08 * grain)
-        color = color + (paint.view(3, 1, 1) * shade - color) * mask
+        color = color + (paint.reshape(3, *paint.shape[1:] or (1, 1)) * shade - color) * mask
         cover = torch.maximum(cover, mask)
     return color.clamp(0, 1), cover
 
@@ -114,23 +118,62 @@ def _taper(u: Tensor, v: Tensor, low: float, high: float, wide: float, narrow: f
 
 
 def _ship(g: Generator, u: Tensor, v: Tensor) -> list[Part]:
+    """A tall ship: hull, bowsprit, masts with yards of sails, jibs."""
     hull = _taper(u, v, -0.02, 0.16, 0.32, 0.46)
     bowsprit = torch.maximum((v - 0.14 - 0.35 * (u - 0.4)).abs() - 0.008, (u - 0.5).abs() - 0.22)
     parts = [(torch.minimum(hull, bowsprit), _paint(g))]
-    cloth = _pale(g)
+    cloth, dark = _pale(g), torch.tensor((0.15, 0.13, 0.11), device=g.device)
+    sag, turn = uniform(g, 0, 0.12), uniform(g, -0.5, 0.5)
     for k in range(int(uniform(g, 1, 3.999))):
         mast = uniform(g, -0.05, 0.05) + (k - 1) * 0.25
         top = uniform(g, 0.7, 1.0)
-        parts.append(
-            (_box(u, v, mast - 0.012, mast + 0.012, 0.1, top), torch.tensor(0.15).expand(3))
-        )
+        parts.append((_box(u, v, mast - 0.012, mast + 0.012, 0.1, top), dark))
         if uniform(g) < 0.85:
             belly = uniform(g, 0.08, 0.17)
             for low, high in ((0.2, 0.44), (0.46, 0.66), (0.68, 0.82), (0.84, 0.94)):
                 if high < top and uniform(g) < 0.9:
-                    sail = _taper(u - mast - 0.02, v, low, high, belly, belly * 0.75)
-                    parts.append((sail, cloth))
+                    parts.append(_sail(u - mast - 0.02, v, low, high, belly, cloth, sag, turn))
+    for k in range(int(uniform(g, 0, 3.5))):  # jibs, from the bowsprit up to the foremast
+        foot = 0.66 - 0.13 * k
+        jib = torch.maximum(u - foot + (v - 0.24) * (foot - 0.28) / 0.5, 0.3 + 0.05 * k - u)
+        parts.append((torch.maximum(jib, 0.24 - v), cloth * uniform(g, 0.8, 1.0)))
     return [(d, p.to(u.device)) for d, p in parts]
+
+
+def _sail(
+    u: Tensor,
+    v: Tensor,
+    low: float,
+    high: float,
+    belly: float,
+    cloth: Tensor,
+    sag: float,
+    turn: float,
+) -> Part:
+    """A square sail: its foot curved up, swollen by the wind and so lit unevenly."""
+    across = (u / belly).clamp(-1, 1)
+    foot = low + sag * (1 - across**2) * (high - low) * 2
+    shape = torch.maximum(_taper(u, v, low, high, belly, belly * 0.75), foot - v)
+    swell = 0.85 + 0.3 * turn * across + 0.25 * (v - low) / (high - low)
+    return shape, cloth.view(3, 1, 1) * swell.clamp(0.4, 1.2)
+
+
+def _yacht(g: Generator, u: Tensor, v: Tensor) -> list[Part]:
+    """A sailing boat: a hull, a mainsail and a jib, heeling."""
+    heel = uniform(g, -0.3, 0.3)
+    u = u - heel * v
+    hull = _taper(u, v, -0.03, 0.08, 0.22, 0.32)
+    mast = _box(u, v, -0.008, 0.008, 0.05, 1.0)
+    main = torch.maximum(torch.maximum(u + 0.01, -u - 0.36 * (1.0 - v)), 0.12 - v)
+    jib = torch.maximum(torch.maximum(0.02 - u, u - 0.3 * (0.85 - v)), 0.12 - v)
+    cloth, other = _pale(g), _pale(g)
+    fold = 0.8 + 0.3 * ((u + 0.2) * uniform(g, 2, 5)).clamp(-1, 1)
+    return [
+        (hull, _paint(g)),
+        (mast, torch.full((3,), 0.2, device=g.device)),
+        (main, cloth.view(3, 1, 1) * fold),
+        (jib, (cloth if uniform(g) < 0.6 else other).view(3, 1, 1) * (1.6 - fold)),
+    ]
 
 
 def draw_building(
@@ -154,18 +197,28 @@ def draw_building(
 
 def _person(g: Generator, u: Tensor, v: Tensor) -> list[Part]:
     skin = torch.tensor((0.85, 0.65, 0.52), device=g.device) * uniform(g, 0.35, 1.05)
-    whole = uniform(g) < 0.4
-    if whole:
-        body = torch.minimum(
-            _taper(u, v, 0.42, 0.8, 0.12, 0.15), _taper(u, v, 0.0, 0.45, 0.1, 0.12)
-        )
-        head = _ellipse(u, v, 0, 0.9, 0.065, 0.085)
-        hair = torch.maximum(_ellipse(u, v, 0, 0.925, 0.075, 0.085), 0.9 - v)
-    else:  # head and shoulders
-        body = torch.minimum(_ellipse(u, v, 0, 0.0, 0.5, 0.42), _box(u, v, -0.09, 0.09, 0.2, 0.6))
-        head = _ellipse(u, v, 0, 0.68, 0.19, 0.26)
-        hair = torch.maximum(_ellipse(u, v, 0, 0.74, 0.24, 0.27), 0.6 - v + 2.2 * u.abs() - 0.35)
+    if uniform(g) > 0.4:
+        return _bust(g, u, v)
+    body = torch.minimum(_taper(u, v, 0.42, 0.8, 0.12, 0.15), _taper(u, v, 0.0, 0.45, 0.1, 0.12))
+    head = _ellipse(u, v, 0, 0.9, 0.065, 0.085)
+    hair = torch.maximum(_ellipse(u, v, 0, 0.925, 0.075, 0.085), 0.9 - v)
     return [(body, _paint(g)), (head, skin), (hair, _paint(g) * 0.4)]
+
+
+def _bust(g: Generator, u: Tensor, v: Tensor) -> list[Part]:
+    """Head and shoulders; hair over the forehead, perhaps down to the shoulders; eyes, mouth."""
+    skin = torch.tensor((0.85, 0.65, 0.52), device=g.device) * uniform(g, 0.35, 1.05)
+    body = torch.minimum(_ellipse(u, v, 0, 0.0, 0.5, 0.42), _box(u, v, -0.09, 0.09, 0.2, 0.6))
+    head = _ellipse(u, v, 0, 0.68, 0.19, 0.26)
+    hair = torch.maximum(_ellipse(u, v, 0, 0.74, 0.24, 0.27), 0.6 - v + 2.2 * u.abs() - 0.35)
+    parts = [(body, _paint(g)), (head, skin)]
+    tone = _paint(g) * uniform(g, 0.2, 0.9)
+    if uniform(g) < 0.5:  # long hair, behind
+        parts.insert(0, (_ellipse(u, v, 0, 0.6, 0.28, 0.4), tone))
+    for side in (-0.08, 0.08):
+        parts.append((_ellipse(u, v, side, 0.7, 0.035, 0.018), skin * 0.25))
+    parts.append((_ellipse(u, v, 0, 0.53, 0.06, 0.02), skin * 0.6))
+    return [*parts, (hair, tone)]
 
 
 def _bottle(g: Generator, u: Tensor, v: Tensor) -> list[Part]:

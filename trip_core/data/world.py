@@ -29,7 +29,8 @@ from ..nn.motion_field import (
 )
 from .canvas import CANVAS, Layer
 from .overlays import overlay
-from .scenery import draw_scene, photograph
+from .places import draw_scene
+from .scenery import photograph
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     # A few items or a part of one at a time, so that the scores stay in the cache.
     rows = max(1, _SCORES // (key.shape[1] * key.shape[2]))
     items = max(1, rows // query.shape[2])
+    if items >= len(query) and rows >= query.shape[2]:
+        return _attend(query, key, value)
     clips = zip(query.split(items), key.split(items), value.split(items), strict=True)
     return _join([_join([_attend(s, k, v) for s in q.split(rows, 2)], 2) for q, k, v in clips], 0)
 
@@ -49,7 +51,11 @@ def _join(parts: list[Tensor], axis: int) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    query = query * query.shape[-1] ** -0.5
+    if query.dtype != torch.float32:
+        # Rows of a head lie apart, which a product of small numbers takes badly.
+        query, key = query.contiguous(), key.contiguous()
+    scores = query @ key.transpose(-1, -2)
     weights = scores.softmax(-1, dtype=torch.float32)
     return weights.to(value.dtype) @ value
 
@@ -129,7 +135,14 @@ class GEGLU(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[..., C]`` to ``[..., out_channels]``."""
-        value, gate = self.proj(tokens).chunk(2, dim=-1)
+        if tokens.device.type == "cpu" and type(self.proj) is layers.Linear:
+            # Two products: what a CPU then multiplies number by number lies in one piece each.
+            weights, biases = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
+            value, gate = (
+                layers.linear(tokens, w, b) for w, b in zip(weights, biases, strict=True)
+            )
+        else:  # one, which may be a host's own
+            value, gate = self.proj(tokens).chunk(2, dim=-1)
         return F.gelu(gate).mul_(value)
 
 
@@ -151,7 +164,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, a second attention, feed-forward; each after a norm and added.
+    """Self-attention, a second attention, feed-forward; each after a norm and added in place.
 
     Args:
         channels: Width of the tokens.
@@ -173,9 +186,9 @@ class TransformerBlock(nn.Module):
 
     def forward(self, tokens: Tensor, *context: Any) -> Tensor:
         """Map ``[N, S, ..., C]`` to the same shape; ``context`` goes to the second attention."""
-        tokens = tokens + self.attn1(self.norm1(tokens))
-        tokens = tokens + self.attn2(self.norm2(tokens), *context)
-        return tokens + self.ff(self.norm3(tokens))
+        tokens = self.attn1(self.norm1(tokens)).add_(tokens)
+        tokens = self.attn2(self.norm2(tokens), *context).add_(tokens)
+        return self.ff(self.norm3(tokens)).add_(tokens)
 
 
 class SpatialTransformer(nn.Module):
@@ -216,4 +229,4 @@ class SpatialTransformer(nn.Module):
         """Map ``[B, F, H, W, C]`` to the same shape; ``text`` holds B rows, or B * F."""
         tokens = self.norm(as_images(x)).movedim(1, -1).flatten(1, 2)  # [B F, H W, C]
         tokens = self.transformer_blocks[0](self.proj_in(tokens), text)
-        return x + self.proj_out(tokens).view(x.shape)
+        return self.proj_out(tokens).view(x.shape).add_(x)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import Conv1d, Conv2d, Conv3d, LayerNorm
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm", "Linear"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm", "Linear", "linear"]
 
 # A matrix product of float32 goes to MKL, which leaves AVX-512 unused on processors of other makes;
 # a convolution goes to oneDNN, which uses what is there: 2.2 times as fast on an AMD EPYC.
@@ -22,24 +22,32 @@ _IMAGES = 16  # from this batch size on, torch gives 1 x 1 convolutions to oneDN
 _SMALL_MAP = 1024
 
 
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Map ``[..., in_features]`` to ``[..., out_features]``, as ``F.linear`` does.
+
+    In float32 on a CPU it multiplies as a 1 x 1 convolution.
+    """
+    rows = input.numel() // max(input.shape[-1], 1)
+    if (
+        _FLOAT32_BY_CONVOLUTION
+        and input.device.type == "cpu"
+        and input.dtype == weight.dtype == torch.float32
+        and rows
+        and rows % _IMAGES == 0
+        and not torch.is_autocast_enabled("cpu")
+    ):
+        images = input.reshape(_IMAGES, -1, 1, input.shape[-1]).movedim(-1, 1)  # channels last
+        output = F.conv2d(images, weight[:, :, None, None], bias)
+        return output.movedim(1, -1).reshape(*input.shape[:-1], len(weight))
+    return F.linear(input, weight, bias)
+
+
 class Linear(nn.Linear):
-    """A linear layer that, in float32 on a CPU, multiplies as a 1 x 1 convolution."""
+    """A linear layer that multiplies by `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
-        rows = input.numel() // max(input.shape[-1], 1)
-        if (
-            _FLOAT32_BY_CONVOLUTION
-            and input.device.type == "cpu"
-            and input.dtype == self.weight.dtype == torch.float32
-            and rows
-            and rows % _IMAGES == 0
-            and not torch.is_autocast_enabled("cpu")
-        ):
-            images = input.reshape(_IMAGES, -1, 1, input.shape[-1]).movedim(-1, 1)  # channels last
-            output = F.conv2d(images, self.weight[:, :, None, None], self.bias)
-            return output.movedim(1, -1).reshape(*input.shape[:-1], self.out_features)
-        return F.linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 class GroupNorm(nn.GroupNorm):

@@ -60,10 +60,10 @@ class ResBlock(nn.Module):
         images = as_images(x)
         h = self.conv1(F.silu(self.norm1(images)))
         # One row per clip, not per frame: it is added to all frames of the clip at once.
-        h = as_frames(h, x.shape[1]) + self.time_emb_proj(time)[:, None, None, None]
+        h = as_frames(h, x.shape[1]).add_(self.time_emb_proj(time)[:, None, None, None])
         h = self.conv2(F.silu(self.norm2(as_images(h))))
         shortcut = images if self.conv_shortcut is None else self.conv_shortcut(images)
-        return as_frames(shortcut + h, x.shape[1])
+        return as_frames(h.add_(shortcut), x.shape[1])
 
 
 class Downsample(nn.Module):

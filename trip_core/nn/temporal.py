@@ -64,7 +64,7 @@ class TemporalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, F, H, W, C]`` to the same shape."""
         h = self.conv4(self.conv3(self.conv2(self.conv1(as_timelines(x)))))
-        return x + h.movedim(1, -1).reshape(x.shape)
+        return h.movedim(1, -1).reshape(x.shape).add_(x)
 
 
 class TemporalTransformer(nn.Module):
@@ -98,4 +98,4 @@ class TemporalTransformer(nn.Module):
         """Map ``[B, F, H, W, C]`` to the same shape."""
         tokens = self.norm(as_timelines(x)).movedim(1, -1)  # [B, F, H W, C]
         tokens = self.transformer_blocks[0](self.proj_in(tokens))
-        return x + self.proj_out(tokens).view(x.shape)
+        return self.proj_out(tokens).view(x.shape).add_(x)

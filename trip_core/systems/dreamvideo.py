@@ -99,7 +99,7 @@ class DreamVideoConfig:
         return cls(**given)
 
 
-#: The base is full size, or as large as the model that ships.
+#: The base is full size, or TRIP's at the size of the model that ships.
 PRESETS: dict[str, DreamVideoConfig] = {
     "dreamvideo": DreamVideoConfig(),
     "small": DreamVideoConfig(
@@ -108,13 +108,13 @@ PRESETS: dict[str, DreamVideoConfig] = {
             out_channels=16,
             down_block_types=("DownBlock3D", "CrossAttnDownBlock3D"),
             up_block_types=("CrossAttnUpBlock3D", "UpBlock3D"),
-            block_out_channels=(48, 96),
+            block_out_channels=(32, 64),
             layers_per_block=1,
             cross_attention_dim=128,
             attention_head_dim=16,
             norm_num_groups=16,
         ),
-        stem_widths=(16, 32, 48, 48),
+        stem_widths=(16, 32, 32, 32),
         prediction_type="v_prediction",
         schedule=ScheduleConfig(kind="cosine"),
     ),

@@ -83,6 +83,11 @@ class DynamiCrafterConfig:
         return NoiseSchedule(schedule.alphas_cumprod, scale)
 
 
+#: Numbers alive at once in a forward of two branches, for each latent place, frame, branch and
+#: channel of the first level; attention's matrices are not among them: they are never whole in
+#: memory. One branch alone needs a quarter less.
+ACTIVATIONS = 56
+
 _512 = DynamiCrafterConfig(rescale_base=0.7)
 #: The released models.
 PRESETS: dict[str, DynamiCrafterConfig] = {
@@ -276,8 +281,7 @@ class DynamiCrafter(nn.Module):
         The query transformer has queries for each of 16 frames. A shorter or longer clip takes
         those of the frames that lie at the same share of the clip.
         """
-        made = self.resampler(tokens.to(self._dtype()))
-        return made[:, frame_shares(made.shape[1], num_frames)]
+        return frame_tokens(self.resampler(tokens.to(self._dtype())), num_frames)
 
     def predictor(self, conditioning: Conditioning) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the network's own output as a function of ``z_t`` and timesteps ``[B]``."""
@@ -373,6 +377,11 @@ def guide_frames(still: Tensor, num_frames: int, end: Tensor | None = None) -> T
         )
     between = torch.zeros_like(still).unsqueeze(2).expand(-1, -1, num_frames - 2, -1, -1)
     return torch.cat((still.unsqueeze(2), between, end.unsqueeze(2)), dim=2)
+
+
+def frame_tokens(made: Tensor, num_frames: int) -> Tensor:
+    """Return tokens ``[B, num_frames, Q, D]`` of those the query transformer made for its own."""
+    return made[:, frame_shares(made.shape[1], num_frames)]
 
 
 def frame_shares(trained: int, num_frames: int) -> list[int]:

@@ -99,6 +99,14 @@ class TRIPConfig:
         still = self.channels * (self.conditioning == "channels")
         return self.channels + still + (self.channels + 1) * self.motion
 
+    @property
+    def variant(self) -> str:
+        """Which ablation of the paper this is, by its name there; see the top of this file."""
+        name = {"none": "TRIP-", "linear": "TRIP^W", "tnf": "TRIP"}[self.fusion]
+        where = {"time_head": "", "time_end": "TRIP_TE", "channels": "TRIP_C"}[self.conditioning]
+        names = ", ".join([name, where] if where and name != "TRIP" else [where or name])
+        return names + " with motion" * self.motion
+
     def to_dict(self) -> dict[str, Any]:
         """Return the config as JSON-able values."""
         return asdict(self)

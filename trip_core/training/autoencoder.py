@@ -17,7 +17,7 @@ from ..data.world import World
 from ..nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from .bank import Bank, BankConfig, as_bytes, from_bytes, stills
 from .sheet import HELD_OUT, picture_grid
-from .state import load_into, load_weights
+from .state import load_into, load_start
 from .task import Batch, TaskContext
 
 
@@ -35,7 +35,8 @@ class AutoencoderOptions:
         latent_channels: Channels of the latents.
         learn_encoder: False keeps the encoder (and the latents) as it starts.
         depth: Levels of blocks that work, 0 to 4 (all); see ``TinyAutoencoder.limit_depth``.
-        start: Earlier stage to start from; none starts from principal components.
+        start: Earlier stage, or a model's file, to start from; empty starts from principal
+            components.
     """
 
     size: int = 128
@@ -68,8 +69,8 @@ class AutoencoderTask:
             stills(World(options.size, context.seed, str(context.data_device))),
         )
         if options.start:
-            parts, _ = load_weights(context.run / options.start / "weights.safetensors")
-            load_into(self.autoencoder, parts["vae"], f"stage {options.start!r}")
+            parts, _ = load_start(context.run, options.start)
+            load_into(self.autoencoder, parts["vae"], repr(options.start))
         else:
             first = stills(World(options.size, context.seed))(min(64, options.bank.first), 0)
             self.autoencoder.initialise_from_patches(from_bytes(first["image"]) * 2 - 1)

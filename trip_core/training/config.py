@@ -92,13 +92,16 @@ class PackConfig:
 
     Attributes:
         path: The file, relative to the run's folder.
-        stages: Stages whose modules go into it; of a module trained twice the last one counts.
+        stages: Stages, or models' files, whose modules go into it; of a module found twice the last
+            one counts.
+        parts: Modules that go into it; empty: all of them.
         dtype: Type the weights are stored in.
         defaults: Fields of ``pipeline.SamplingDefaults``.
     """
 
     path: str
     stages: tuple[str, ...]
+    parts: tuple[str, ...] = ()
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -128,7 +131,11 @@ class TrainConfig:
         if doubled:
             raise ValueError(f"stage names must differ; {doubled} are used more than once")
         for pack in self.pack:
-            unknown = [name for name in pack.stages if name not in names]
+            unknown = [
+                name
+                for name in pack.stages
+                if name not in names and not name.endswith(".safetensors")
+            ]
             if unknown:
                 raise ValueError(f"[pack] names stages {unknown}, but the stages are {names}")
 

@@ -19,7 +19,7 @@ from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.motion_field import OBJECT, REGIONS
 from .bank import Bank, BankConfig, Sample, from_bytes, stills
 from .sheet import HELD_OUT, picture_grid
-from .state import load_into, load_weights
+from .state import load_into, load_start
 from .task import Batch, TaskContext
 
 _COLORS = torch.tensor([[0.45, 0.4, 0.35], [0.55, 0.8, 1.0], [0.1, 0.3, 0.8], [1.0, 0.5, 0.1]])
@@ -37,7 +37,7 @@ class MotionOptions:
         oblong: Share of batches cropped to an oblong shape.
         zoomed: Share of stills cropped and enlarged (soft pictures, things at the edges).
         motion: Fields of ``MotionConfig``.
-        start: Earlier stage whose weights to start from.
+        start: Earlier stage, or a model's file, whose weights to start from.
     """
 
     size: int = 128
@@ -62,9 +62,9 @@ class MotionTask:
             part.requires_grad_(False)
         self.modules: dict[str, nn.Module] = {"motion": self.motion}
         if options.start:
-            before, _ = load_weights(context.run / options.start / "weights.safetensors")
+            before, _ = load_start(context.run, options.start)
             for name, module in self.modules.items():
-                load_into(module, before[name], f"stage {options.start!r}")
+                load_into(module, before[name], repr(options.start))
         for module in self.modules.values():
             module.to(context.device)
         self.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..checkpoint import save_checkpoint
 from ..pipeline import SamplingDefaults
 from .config import PackConfig, from_table
-from .state import load_weights
+from .state import load_start
 
 
 def pack(config: PackConfig, run: Path) -> Path:
@@ -29,13 +29,22 @@ def pack(config: PackConfig, run: Path) -> Path:
     parts: dict[str, dict[str, Tensor]] = {}
     configs: dict[str, Any] = {}
     for stage in config.stages:
-        tensors, made = load_weights(run / stage / "weights.safetensors")
+        tensors, made = load_start(run, stage)
         parts |= tensors
         configs |= made
     if not configs.get("trip", {}).get("motion", True):
         # The stage that reads the words brings a motion network; the paper's TRIP does not use it.
         parts.pop("motion", None)
         configs.pop("motion", None)
+    for name in config.parts:
+        if name not in parts:
+            raise ValueError(
+                f"[pack] {config.path} wants the part {name!r}, but its stages hold "
+                f"{', '.join(parts)}"
+            )
+    kept = config.parts or tuple(parts)
+    parts = {name: part for name, part in parts.items() if name in kept}
+    configs = {name: made for name, made in configs.items() if name in kept}
     dtype = getattr(torch, config.dtype)
     if config.defaults:
         # Read once here, so that a wrong key is found now and not when the model is used.

@@ -1,13 +1,16 @@
 """A whole training run: every stage of a configuration in order, then one checkpoint."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from .autoencoder import AutoencoderOptions, AutoencoderTask
 from .config import StageConfig, TrainConfig, from_table, read_config
+from .dreamvideo import DreamVideoOptions, DreamVideoTask
 from .loop import train_stage
 from .motion import MotionOptions, MotionTask
 from .pack import pack
@@ -23,6 +26,7 @@ TASKS: dict[str, tuple[type[Any], type[Any]]] = {
     "motion": (MotionOptions, MotionTask),
     "words": (WordsOptions, WordsTask),
     "trip": (TripOptions, TripTask),
+    "dreamvideo": (DreamVideoOptions, DreamVideoTask),
 }
 
 
@@ -73,6 +77,35 @@ def train(
     if stage is not None:
         return weights
     return [pack(each, folder) for each in plan.pack]
+
+
+def rehearse(
+    config: str | Path | TrainConfig, steps: int, *, device: str = "auto", progress: bool = True
+) -> list[str]:
+    """Run every stage of a configuration for a few steps, at its real size, and keep nothing.
+
+    Shows that all of it fits together and into memory, and (in the progress bars) how long a step
+    takes, before a night is spent on it.
+
+    Args:
+        config: A TOML file, or its content.
+        steps: Steps of each stage, at least 1.
+        device: "cpu", "cuda" or "auto" (a GPU when there is one).
+        progress: Show progress bars.
+
+    Returns:
+        Names of the stages and of the checkpoints that were made.
+
+    Raises:
+        ValueError: If the configuration is wrong.
+    """
+    if steps < 1:
+        raise ValueError(f"a rehearsal needs at least 1 step of each stage; got {steps}")
+    plan = config if isinstance(config, TrainConfig) else read_config(config)
+    short = tuple(replace(stage, steps=min(stage.steps, steps)) for stage in plan.stages)
+    with TemporaryDirectory(prefix="rehearsal-") as folder:
+        packed = train(replace(plan, stages=short), device=device, out=folder, progress=progress)
+        return [*(stage.name for stage in short), *(path.name for path in packed)]
 
 
 def task_options(stage: StageConfig) -> Any:

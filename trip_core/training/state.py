@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..checkpoint import load_parts, read_config
+
 _PREFIX = "checkpoint-"
 
 
@@ -117,6 +119,32 @@ def save_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any])
     partial = path.with_name(f".partial-{path.name}")
     save_file(_contiguous(tensors), partial, {"training_config": json.dumps(config)})
     os.replace(partial, path)
+
+
+def load_start(run: Path, start: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Read the weights that a stage builds on.
+
+    Args:
+        run: Folder of the run.
+        start: Name of an earlier stage of the run, or the path of a finished model
+            (``.safetensors``), which training then continues.
+
+    Returns:
+        What ``load_weights`` returns; a model's half-precision weights as float32.
+
+    Raises:
+        ValueError: If the stage was not trained, or the model cannot be read.
+    """
+    if not start.endswith(".safetensors"):
+        return load_weights(run / start / "weights.safetensors")
+    path = Path(start)
+    config = read_config(path)
+    names = [name for name in config if name not in ("defaults", "card")]
+    parts = load_parts(path, names)
+    return {
+        name: {k: v.float() if v.is_floating_point() else v for k, v in part.items()}
+        for name, part in parts.items()
+    }, {name: config[name] for name in names}
 
 
 def load_weights(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

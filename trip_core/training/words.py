@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.captions import sample_caption, vocabulary
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.text import TextConfig, TextEncoder
-from .state import load_into, load_weights
+from .state import load_into, load_start
 from .task import Batch, TaskContext
 
 #: An error below this share of an ordinary move is not seen in a clip.
@@ -26,8 +26,9 @@ class WordsOptions:
     """Settings of the words task.
 
     Attributes:
-        start: Earlier stage whose motion network reads the words; its pictures' side is kept as
-            it is, and its text encoder, if it has one, is trained on. Empty: new networks.
+        start: Earlier stage, or a model's file, whose motion network reads the words; its
+            pictures' side is kept as it is, and its text encoder, if it has one, is trained on.
+            Empty: new networks.
         combined: Share of captions that combine motions, beyond the grammar's own: which speed
             belongs to which motion is the last thing to be learned.
         text: Fields of ``TextConfig``; its vocabulary is the grammar's.
@@ -47,11 +48,11 @@ class WordsTask:
         self.text = TextEncoder(TextConfig(vocabulary=tuple(vocabulary()), **options.text))
         self.motion = MotionNetwork(MotionConfig(text_width=self.text.config.width))
         if options.start:
-            tensors, made = load_weights(context.run / options.start / "weights.safetensors")
+            tensors, made = load_start(context.run, options.start)
             self.motion = MotionNetwork(MotionConfig(**made["motion"]))
-            load_into(self.motion, tensors["motion"], f"stage {options.start!r}")
+            load_into(self.motion, tensors["motion"], repr(options.start))
             if "text" in tensors:
-                load_into(self.text, tensors["text"], f"stage {options.start!r}")
+                load_into(self.text, tensors["text"], repr(options.start))
         self.motion.requires_grad_(False)
         for part in (self.motion.read, self.motion.head):
             part.requires_grad_(True)

@@ -1,0 +1,233 @@
+"""DynamiCrafter in the host: a released file as MODEL, CLIP and VAE."""
+
+from pathlib import Path
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.supported_models_base
+import torch
+from torch import Tensor, nn
+
+from ..trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
+from ..trip_core.systems.dynamicrafter import (
+    ACTIVATIONS,
+    Conditioning,
+    DynamiCrafter,
+    DynamiCrafterConfig,
+    frame_tokens,
+)
+from ..trip_core.tensor_files import read_tensors
+from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
+from .held_still import KEY, hold
+from .host_dynamicrafter_sampling import DynamiCrafterSampling
+from .host_model import DTYPES, operations
+from .host_prior import HostAutoencoder
+from .host_released import NoText, build_text, build_vae
+from .host_windows import FrameBatch, allow_windows
+from .image_context import TOKENS
+from .wishes import Wishes
+
+_NO_TEXT = (
+    "this DynamiCrafter file holds no text encoder; load Stable Diffusion 2.1's with Load CLIP "
+    "(models/text_encoders, type stable_diffusion) and use its CLIP"
+)
+
+
+def load(path: Path, precision: str) -> tuple[Any, Any, Any]:
+    """Return MODEL, CLIP and VAE; see ``host_systems.System``.
+
+    Args:
+        path: A DynamiCrafter file, pruned or whole.
+        precision: "auto" keeps the weights in their type.
+    """
+    try:
+        vae = build_vae(_part(path, VAE))
+        text = _text_state(path)
+        clip = NoText(_NO_TEXT) if text is None else build_text(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return build_model(load_dynamicrafter(path), precision), clip, vae
+
+
+def build_model(network: DynamiCrafter, precision: str) -> comfy.model_patcher.ModelPatcher:
+    """Return the host's MODEL of a loaded network, whose weights are taken over."""
+    device = comfy.model_management.get_torch_device()
+    offload = comfy.model_management.unet_offload_device()
+    dtype = DTYPES.get(precision) or next(network.parameters()).dtype
+    cast = comfy.model_management.unet_manual_cast(dtype, device, list(DTYPES.values()))
+    config = _Config({"config": network.config})
+    config.latent_format = comfy.latent_formats.SD15()
+    config.set_inference_dtype(dtype, cast)
+    config.custom_operations = operations(comfy.ops.pick_operations(dtype, cast))
+    base = DynamiCrafterBaseModel(config, cast or dtype)
+    base.diffusion_model.take(network, dtype, cast or dtype)
+    base = base.to(offload).eval().requires_grad_(False)
+    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
+    patcher.set_model_sampler_post_cfg_function(_towards_stills)
+    allow_windows(patcher)
+    return patcher
+
+
+class _Config(comfy.supported_models_base.BASE):
+    unet_extra_config: dict = {}  # noqa: RUF012  the host's field
+
+
+class DynamiCrafterNetwork(nn.Module):
+    """The network behind the host's calling convention: frames as a batch, branches stacked."""
+
+    #: Noisy latents arrive in float32, whatever the weights are.
+    dtype = torch.float32
+
+    def __init__(
+        self, config: DynamiCrafterConfig, operations: Any, device: Any = None, dtype: Any = None
+    ) -> None:
+        """Build without memory for weights; ``take`` brings them."""
+        super().__init__()
+        del device, dtype
+        with torch.device("meta"):
+            self.dynamicrafter = DynamiCrafter(config, operations)
+
+    def take(self, network: DynamiCrafter, dtype: torch.dtype, compute: torch.dtype) -> None:
+        """Take over the weights of a loaded network."""
+        self.dynamicrafter.load_state_dict(network.state_dict(), assign=True)
+        self.dynamicrafter.to(dtype)
+        self.dynamicrafter.compute_dtype = compute
+
+    def forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        transformer_options: dict[str, Any] | None = None,
+        trip: "tuple[BoundClip, ...]" = (),
+        **_: Any,
+    ) -> Tensor:
+        """Return the network's own output, ``[branches * F, C, h, w]``."""
+        count = len(x) // len(trip)
+        window = (transformer_options or {}).get("context_window")
+        frames = list(range(count)) if window is None else list(window.index_list)
+        z_t = x.unflatten(0, (len(trip), count)).movedim(1, 2)  # [B, C, F, h, w]
+        network = self.dynamicrafter
+        given = Conditioning(
+            context[::count],  # one row a branch
+            # A window is a clip of its own to the queries: they know no more than 16 frames.
+            frame_tokens(torch.cat([clip.tokens for clip in trip]), count),
+            torch.cat([clip.stills[:, :, frames] for clip in trip]),
+            torch.tensor([clip.pace for clip in trip], device=x.device),
+        )
+        return network.predictor(given)(z_t, timesteps[::count]).movedim(2, 1).flatten(0, 1)
+
+
+class BoundClip:
+    """A held clip for the network: scaled, on its device, its image tokens made."""
+
+    def __init__(self, held: HeldClip, stills: Tensor, tokens: Tensor, pace: int) -> None:
+        """Bind; ``stills`` ``[1, C, F, h, w]``, ``tokens`` ``[1, 16, Q, D]``."""
+        self.held, self.stills, self.tokens, self.pace = held, stills, tokens, pace
+
+
+class DynamiCrafterBaseModel(FrameBatch):
+    """The host's model of a DynamiCrafter."""
+
+    def __init__(self, model_config: Any, compute: torch.dtype) -> None:
+        """Build the model around a network without weights, which computes in ``compute``."""
+        self.config: DynamiCrafterConfig = model_config.unet_config["config"]
+        velocity = self.config.prediction_type == "v_prediction"
+        kind = comfy.model_base.ModelType
+        super().__init__(
+            model_config, kind.V_PREDICTION if velocity else kind.EPS,
+            unet_model=DynamiCrafterNetwork,
+        )  # fmt: skip
+        self.model_sampling = DynamiCrafterSampling(
+            model_config, self.config.build_schedule(), self.config.prediction_type
+        )
+        self._item_size = comfy.model_management.dtype_size(compute)
+
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
+        """Return the bytes that a forward needs beside the weights.
+
+        Args:
+            input_shape: ``[branches * F, C, h, w]``.
+            cond_shapes: Not needed.
+        """
+        del cond_shapes
+        latents = input_shape[0] * input_shape[2] * input_shape[3]
+        width = self.config.unet.block_out_channels[0]
+        return latents * width * ACTIVATIONS * self._item_size
+
+    def hold(
+        self, model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+    ) -> tuple[list, list, dict[str, Any]]:
+        """See ``host_systems.Animator``."""
+        del model
+        held, still = hold_clip(self.config, HostAutoencoder(vae), wishes)
+        latent = {"samples": torch.cat([still] * wishes.length)}
+        return hold(positive, held), hold(negative, held), latent
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the network is called with, beside the noisy latents.
+
+        The host asks once for a sampling, so the query transformer runs once for a clip.
+        """
+        out = super().extra_conds(**kwargs)
+        held: Any = kwargs.get(KEY)
+        tokens: Any = kwargs.get(TOKENS)
+        text = kwargs.get("cross_attn")
+        check_conditioning(self.config, held, tokens, text, kwargs["noise"])
+        device, network = kwargs["device"], self.diffusion_model.dynamicrafter
+        stills = self.process_latent_in(held.stills.float()).to(device)
+        with torch.no_grad():
+            made = network.resampler(tokens.to(device, network.compute_dtype))
+        pace = self.config.pace if held.pace is None else held.pace
+        out[KEY] = _ClipCond((BoundClip(held, stills, made, pace),))
+        return out
+
+
+class _ClipCond(comfy.conds.CONDConstant):
+    """A bound clip for each branch; branches run in one batch."""
+
+    def can_concat(self, other: Any) -> bool:
+        return self.cond[0].stills.shape == other.cond[0].stills.shape
+
+    def concat(self, others: list) -> Any:
+        return sum((other.cond for other in others), self.cond)
+
+
+def _towards_stills(args: dict[str, Any]) -> Tensor:
+    """Apply the image noise prior to the guided prediction; the host calls it in every step."""
+    held = _held_by(args.get("cond"))
+    x0: Tensor = args["denoised"]
+    if held is None or not held.acts:
+        return x0
+    model, sigma = args["model"], args["sigma"].flatten()[:1]
+    alpha_bar, _ = model.model_sampling.parts(sigma)
+    return held.towards_stills(x0, model.process_latent_in(held.anchors.float()), alpha_bar)
+
+
+def _held_by(conditions: Any) -> HeldClip | None:
+    for condition in conditions or ():
+        bound = condition.get("model_conds", {}).get(KEY)
+        if isinstance(bound, _ClipCond):
+            return bound.cond[0].held
+    return None
+
+
+def _part(path: Path, prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): t for key, t in read_tensors(path, (prefix,)).items()}
+
+
+def _text_state(path: Path) -> dict[str, Tensor] | None:
+    """Return the text encoder's tensors: the file's own, or those in the folder beside it."""
+    own = _part(path, TEXT)
+    if own:
+        return own
+    for name in ("model.safetensors", "model.fp16.safetensors"):
+        beside = path.parent / "text_encoder" / name
+        if beside.is_file():
+            return read_tensors(beside)
+    return None

@@ -1,0 +1,34 @@
+"""Frames as a batch where the host's context windows expect one noise level for all of them.
+
+ComfyUI 0.3.64 looks for a window's step by comparing the sampler's sigmas with the batch's, which
+fails where every frame of a batch brings its own copy (later hosts compare with the first one).
+"""
+
+from typing import Any
+
+import comfy.model_base
+import comfy.patcher_extension
+from torch import Tensor
+
+
+class FrameBatch(comfy.model_base.BaseModel):
+    """The host's model where one sigma may stand for a batch of frames."""
+
+    def _apply_model(self, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        t = t.repeat_interleave(len(x) // len(t))
+        return super()._apply_model(x, t, *args, **kwargs)
+
+
+def allow_windows(patcher: Any) -> None:
+    """Let context windows run on a MODEL whose inside is a :class:`FrameBatch`."""
+    kind = getattr(comfy.patcher_extension.WrappersMP, "PREDICT_NOISE", None)
+    if kind is not None:  # hosts without it are older than context windows
+        patcher.add_wrapper_with_key(kind, "trip", _one_sigma)
+
+
+def _one_sigma(
+    predict: Any, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int | None = None
+) -> Tensor:
+    """Pass one noise level where context windows are on; frames of a clip share theirs."""
+    windowed = "context_handler" in model_options
+    return predict(x, sigma[:1] if windowed else sigma, model_options, seed)

@@ -1,0 +1,103 @@
+"""What a host does to our MODEL's weights; runs in the host's own Python, without its server.
+
+``python inside.py PACK CHECKPOINT`` in the host's folder prints one JSON object: by state of the
+weights, the network's answer (a few numbers) and how many of its products were the core's.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+PACK, CHECKPOINT = sys.argv[1:3]
+sys.argv = ["main.py", "--cpu"]
+sys.path[0] = "."
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy.ops  # noqa: E402
+import comfy.sd  # noqa: E402
+import torch  # noqa: E402
+
+spec = importlib.util.spec_from_file_location(
+    "trip", f"{PACK}/__init__.py", submodule_search_locations=[PACK]
+)
+sys.modules["trip"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["trip"])
+
+from trip.nodes import host_model, host_trip  # noqa: E402
+from trip.nodes.held_still import BoundStill, HeldStill  # noqa: E402
+from trip.trip_core.checkpoint import load_model  # noqa: E402
+from trip.trip_core.nn import layers  # noqa: E402
+from trip.trip_core.prior import PriorWeights  # noqa: E402
+
+CPU, FRAMES = torch.device("cpu"), 4
+PATCHED = "diffusion_model.trip.unet.mid_block.attentions.0.proj_in"
+
+generator = torch.Generator().manual_seed(0)
+counted = []
+product = layers.linear
+
+
+def counting(*given):
+    counted.append(1)
+    return product(*given)
+
+
+layers.linear = counting
+model = host_trip.load(Path(CHECKPOINT), "fp32")[0]
+sizes = model.model.trip_config.unet
+
+
+def draw(*shape):
+    return torch.randn(shape, generator=generator)
+
+
+still = draw(1, sizes.out_channels, 8, 8)
+bound = BoundStill(HeldStill(still, FRAMES, PriorWeights(0, 0, 0)), still, None, None, None)
+text = draw(FRAMES, 6, sizes.cross_attention_dim)
+given = (draw(FRAMES, sizes.out_channels, 8, 8), torch.full((FRAMES,), 500), text)
+rows, columns = model.get_model_object(PATCHED).weight.shape
+lora = {f"{PATCHED}.lora_up.weight": draw(rows, 2), f"{PATCHED}.lora_down.weight": draw(2, columns)}
+found = {}
+
+
+def answer(name, network):
+    """Note what the network says now."""
+    counted.clear()
+    with torch.no_grad():
+        out = network(*given, {}, trip=bound)
+    found[name] = {"values": out.flatten()[:64].tolist(), "products": len(counted)}
+
+
+def built(picked, dtype):
+    """Return the network of some operations, its weights stored in a type."""
+    core = load_model(Path(CHECKPOINT))
+    network = host_model.TRIPNetwork(core.trip.config, picked)
+    network.take(core.trip, dtype, torch.float32)
+    return network.eval().requires_grad_(False)
+
+
+answer("plain", model.patch_model(CPU).diffusion_model)
+model.unpatch_model(CPU)  # as the host does before it loads another patcher of the same network
+host_ops = comfy.ops.pick_operations(torch.float32, None)
+answer("the host's operations", built(host_ops, torch.float32))
+
+patched = comfy.sd.load_lora_for_models(model, None, lora, 0.5, 0)[0]
+answer("LoRA", patched.patch_model(CPU).diffusion_model)
+patched.unpatch_model(CPU)
+patched.load(CPU, lowvram_model_memory=1)
+answer("LoRA, offloaded", patched.model.diffusion_model)
+patched.unpatch_model(CPU)
+model.load(CPU, lowvram_model_memory=1)
+answer("offloaded", model.model.diffusion_model)
+model.unpatch_model(CPU)
+answer("plain again", model.patch_model(CPU).diffusion_model)
+
+small = torch.float8_e4m3fn
+casting = comfy.ops.pick_operations(small, torch.float32)
+answer("fp8", built(host_model.operations(casting), small))
+answer("fp8, the host's operations", built(casting, small))
+sys.stdout.write(json.dumps(found) + "\n")

@@ -1,0 +1,222 @@
+"""DynamiCrafter inside a real ComfyUI: a miniature of the released layout, to a file.
+
+Its text tower and autoencoder have other sizes than the published ones; the host's own classes take
+them all the same. The host's CLIP_VISION at a tiny size comes from a pack of the tests.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.host.conftest import error_of
+from tests.host.graphs import combine, node, sampled
+from tests.host.test_graph import saved_latent
+from tests.tiny import save_dynamicrafter
+from trip_core.dynamicrafter_file import load_dynamicrafter
+from trip_core.prior import PriorWeights
+from trip_core.sampling import initial_latents, sample, timesteps
+from trip_core.systems.dynamicrafter import Conditioning, StillPrior, guide_frames
+from trip_core.video_io import read_video
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(base):
+    """Three files of the released layout, there while these tests run."""
+    folder = base / "models" / "trip" / "crafter"
+    folder.mkdir()
+    paths = [
+        save_dynamicrafter(folder / "v.safetensors", text=True),
+        save_dynamicrafter(folder / "eps.safetensors", epsilon=True, text=True, half=True),
+        save_dynamicrafter(folder / "pruned.safetensors"),
+        folder / "model.ckpt",
+    ]
+    torch.save({"state_dict": {}}, paths[-1])
+    yield folder
+    for path in paths:
+        path.unlink()
+    folder.rmdir()
+
+
+def crafted(model="crafter/v.safetensors", length=5, optional=None, **inputs):
+    """Return the graph up to Image Noise Prior, which is node "5"."""
+    prior = {
+        "width": 64, "height": 32, "fit": "crop", "length": length, "motion_strength": 1.0,
+        "prior_strength": 0.0, "decay_over_frames": 0.0, "decay_over_time": 0.0, **inputs,
+    }  # fmt: skip
+    return {
+        "1": node("TRIP_LoadModel", model_name=model, precision="auto"),
+        "2": node("CLIPTextEncode", text="a ship at sea", clip=["1", 1]),
+        "3": node("CLIPTextEncode", text="", clip=["1", 1]),
+        "4": node("LoadImage", image="still.png"),
+        "v": node("TinyVision"),
+        "c": node(
+            "TRIP_ImageContext", clip_vision=["v", 0], image=["4", 0], positive=["2", 0],
+            negative=["3", 0],
+        ),
+        "5": node(
+            "TRIP_ImageNoisePrior", model=["1", 0], positive=["c", 0], negative=["c", 1],
+            vae=["1", 2], image=["4", 0], **prior, **(optional or {}),
+        ),
+    }  # fmt: skip
+
+
+def steps(sampler="KSampler", **more):
+    """Return a sampler at the published spacing."""
+    return sampled(sampler, **{"steps": 3, "scheduler": "simple", **more})
+
+
+def saved(latent, name):
+    return node("SaveLatent", samples=latent, filename_prefix=name)
+
+
+def test_a_released_file_becomes_a_clip(comfy):
+    graph = crafted() | {
+        "6": steps(),
+        "7": node("VAEDecode", samples=["6", 0], vae=["1", 2]),
+        "8": combine(images=["7", 0]),
+    }
+    shown = comfy.outputs(graph)["8"]
+    assert read_video(comfy.path(shown["images"][0])).shape == (5, 3, 32, 64)
+
+
+def test_both_samplers_give_the_same_latents(comfy):
+    graph = crafted() | {"6": steps(), "7": steps("TRIP_Sampler")}
+    graph |= {"8": saved(["6", 0], "theirs"), "9": saved(["7", 0], "ours")}
+    outputs = comfy.outputs(graph)
+    theirs, ours = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89")
+    assert ours.shape == (5, 4, 16, 32) and torch.isfinite(ours).all()
+    assert torch.equal(ours, theirs)
+
+
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+WINDOWS = {
+    "context_length": 4, "context_overlap": 2, "context_schedule": "standard_static",
+    "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "dim": 0,
+}  # fmt: skip
+
+CASES = {
+    "velocity": ("v", {}, {}),
+    "velocity, prior, rescale": (
+        "v", {"prior_strength": 0.8, "decay_over_frames": 0.5, "decay_over_time": 0.5}, {},
+    ),
+    "noise, half, TRIP^W": ("eps", {"prior_strength": 1.0, "decay_over_frames": 1.0}, {}),
+    "velocity, loop, pace": ("v", {}, {"loop": True, "fs": 8}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_graph_gives_the_latents_of_the_core(comfy, base, files, case):
+    """Weights of the prior are over the frames as the node says; TRIP^W with epsilon."""
+    kind, inputs, optional = CASES[case]
+    rescale = 0.7 if "rescale" in case else 0.0
+    graph = crafted(f"crafter/{kind}.safetensors", optional=optional, **inputs)
+    graph |= {
+        "6": steps("TRIP_Sampler", guidance_rescale=rescale),
+        "8": saved(["6", 0], "clip"),
+        "s": saved(["5", 2], "still"),
+        "p": node("SaveConditioning", conditioning=["c", 0], name="positive"),
+        "n": node("SaveConditioning", conditioning=["c", 1], name="negative"),
+    }
+    outputs = comfy.outputs(graph)
+    latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "8s")
+    still = still[:1] * 0.18215
+
+    network = load_dynamicrafter(files / f"{kind}.safetensors").float()  # the CPU's type
+    pace = torch.tensor([optional["fs"]]) if optional else None
+    conditions = []
+    for name in ("positive", "negative"):
+        tokens = load_file(base / "output" / f"{name}.safetensors")
+        image = network.image_context(tokens["image"], 5)
+        stills = guide_frames(still, 5, still if optional else None)
+        conditions.append(Conditioning(tokens["text"], image, stills, pace))
+    assert not torch.equal(conditions[0].image, conditions[1].image)
+    prior = None
+    if inputs:
+        first, decay = inputs["prior_strength"], inputs["decay_over_frames"]
+        weights = PriorWeights(first, first * (1 - decay), inputs.get("decay_over_time", 0.0))
+        prior = StillPrior(still, weights)
+    schedule = network.schedule
+    first = timesteps(schedule, steps=3, spacing="trailing")[0]
+    noisy = initial_latents(still, 5, schedule, first, torch.Generator().manual_seed(7))
+    denoise = network.denoiser(*conditions, scale=2.0, rescale=rescale, prior=prior)
+    clip = sample(denoise, noisy, schedule, steps=3, spacing="trailing")
+    torch.testing.assert_close(latents * 0.18215, clip[0].movedim(0, 1), atol=2e-3, rtol=2e-3)
+
+
+def test_the_mask_and_two_stills(comfy):
+    graph = crafted(optional={"mask": ["m", 0], "end_still": ["4", 0]}) | {
+        "m": node("SolidMask", value=1.0, width=129, height=95),
+        "6": steps("KSampler"),
+        "8": saved(["6", 0], "kept"),
+        "s": saved(["5", 2], "still"),
+    }
+    outputs = comfy.outputs(graph)
+    latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "8s")
+    torch.testing.assert_close(latents, still, atol=1e-3, rtol=0)  # painted: the still
+
+
+def test_longer_clips_run_in_the_hosts_windows(comfy):
+    if "ContextWindowsManual" not in comfy.get("/object_info"):
+        pytest.skip("this ComfyUI is older than context windows (0.3.51)")
+    graph = crafted(length=7) | {
+        "w": node("ContextWindowsManual", model=["1", 0], **WINDOWS),
+        "6": steps(model=["w", 0]),
+        "8": saved(["6", 0], "windows"),
+    }
+    latents = saved_latent(comfy, comfy.outputs(graph)["8"]["latents"][0])
+    assert latents.shape[0] == 7 and torch.isfinite(latents).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["dynamicrafter", "dynamicrafter_with_prior", "start_and_end_frame", "seamless_loop"]
+)
+def test_the_workflows_run_on_the_miniature(comfy, base, name):
+    """The three files are stood in for; everything else is as the artist opens it."""
+    graph = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    Image.open(base / "input" / "still.png").save(base / "input" / "example.png")
+    for step in graph.values():
+        kind, inputs = step["class_type"], step["inputs"]
+        if kind == "TRIP_LoadModel":
+            inputs["model_name"] = "crafter/v.safetensors"
+        elif kind == "CLIPTextEncode":
+            inputs["clip"] = ["1", 1]
+        elif kind == "TRIP_ImageNoisePrior":
+            inputs |= {"width": 64, "height": 32}
+        elif kind == "TRIP_Sampler":
+            inputs["steps"] = 2
+    graph["3"] = node("TinyVision")
+    del graph["2"]
+    outputs = comfy.outputs(graph)
+    video = read_video(comfy.path(outputs["12"]["images"][0]))
+    assert video.shape == (15 if name == "seamless_loop" else 16, 3, 32, 64)
+
+
+WRONG = {
+    "a pickle": ({"1": {"model_name": "crafter/model.ckpt"}}, "python -m trip_core convert"),
+    "no text encoder": (
+        {"1": {"model_name": "crafter/pruned.safetensors"}}, "holds no text encoder",
+    ),
+    "no picture": (
+        {"5": {"positive": ["2", 0], "negative": ["3", 0]}}, "put Image Context between",
+    ),
+    "no still": ({"6": {"positive": ["c", 0]}}, "put Image Noise Prior"),
+    "a side between": ({"5": {"width": 66}}, "multiples of 4 pixels; got 66 x 32"),
+    "nothing moves": ({"5": {"prior_strength": 1.0}}, "nothing moves; set prior_strength to 0"),
+    "a loop to another still": ({"5": {"loop": True, "end_still": ["4", 0]}}, "switch loop off"),
+    "another model's wish": ({"1": {"model_name": "tiny.safetensors"}, "5": {"loop": True}},
+        "loop is for DynamiCrafter models, and this is a TRIP model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_gives_one_sentence(comfy, case):
+    changes, words = WRONG[case]
+    graph = crafted() | {"6": steps(), "8": saved(["6", 0], "wrong")}
+    for key, inputs in changes.items():
+        graph[key]["inputs"].update(inputs)
+    message = error_of(comfy.run(graph))
+    assert words in message and "\n" not in message, message
