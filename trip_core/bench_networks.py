@@ -162,14 +162,23 @@ class DiffusersDynamiCrafter(nn.Module):
         from diffusers.models.embeddings import TimestepEmbedding
         from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
-        class DualAttention(IPAdapterAttnProcessor2_0):
-            """Attention to the text and to image tokens that lie beside it."""
+        class DualAttention(nn.Module):
+            """Attention to the text and to the image tokens that lie ready."""
 
-            def __call__(
+            def __init__(self, channels: int) -> None:
+                super().__init__()
+                self.both = IPAdapterAttnProcessor2_0(
+                    channels, config.cross_attention_dim, (_IMAGE_TOKENS,)
+                )
+
+            def forward(
                 self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Any, **_: Any
             ) -> Any:
                 tokens = encoder_hidden_states, [outer.image]
-                return super().__call__(attn, hidden_states, tokens)  # type: ignore[arg-type]
+                return self.both(attn, hidden_states, tokens)  # type: ignore[arg-type]
+
+        def add_pace(_module: nn.Module, _given: Any, time: Tensor) -> Tensor:
+            return time + outer.pace
 
         outer, config = self, ours.config.unet
         width = config.block_out_channels[0]
@@ -178,14 +187,13 @@ class DiffusersDynamiCrafter(nn.Module):
         self.unet = UNet3DConditionModel(**asdict(config))
         for block in self.unet.modules():
             if isinstance(block, Transformer2DModel):
-                attention = block.transformer_blocks[0].attn2
-                attention.set_processor(
-                    DualAttention(attention.inner_dim, config.cross_attention_dim, (_IMAGE_TOKENS,))
-                )
+                attention: Any = block.transformer_blocks[0].attn2  # type: ignore[index]
+                attention.set_processor(DualAttention(attention.inner_dim))
         self.fps_embedding = TimestepEmbedding(width, 4 * width)
-        self.unet.time_embedding.register_forward_hook(lambda _m, _i, time: time + outer.pace)
+        self.unet.time_embedding.register_forward_hook(add_pace)
         names = {
-            f"attn2.to_{x}_ip.weight": f"attn2.processor.to_{x}_ip.0.weight" for x in ("k", "v")
+            f"attn2.to_{x}_ip.weight": f"attn2.processor.both.to_{x}_ip.0.weight"
+            for x in ("k", "v")
         }
         state = {key: t for key, t in ours.state_dict().items() if not key.startswith("resampler.")}
         for theirs, name in names.items():
@@ -219,8 +227,6 @@ def official_dynamicrafter(ours: DynamiCrafter, clone: Path) -> nn.Module:
         ValueError: If it cannot be imported or cannot be this size.
     """
     config = ours.config.unet
-    if config.norm_num_groups != 32:
-        raise ValueError("the official code has group norms of 32 groups: time it at another size")
     sys.path.insert(0, str(clone))
     try:
         unet = importlib.import_module("lvdm.modules.networks.openaimodel3d").UNetModel
@@ -230,6 +236,8 @@ def official_dynamicrafter(ours: DynamiCrafter, clone: Path) -> nn.Module:
         ) from None
     finally:
         sys.path.remove(str(clone))
+    if config.norm_num_groups != 32:
+        raise ValueError("the official code has group norms of 32 groups: time it at another size")
     widths = config.block_out_channels
     network = unet(
         in_channels=config.in_channels,

@@ -1,8 +1,9 @@
 """DynamiCrafter with the libraries' encoders around it: what the command line loads.
 
 A folder: one DynamiCrafter ``.safetensors`` file, and, as Stable Diffusion 2.1 and OpenCLIP ViT-H
-come in transformers' layout, ``tokenizer/``, ``text_encoder/`` and ``image_encoder/``. The
-autoencoder is in the DynamiCrafter file; it becomes diffusers' class. Nothing is downloaded.
+come in transformers' layout, ``tokenizer/``, ``text_encoder/`` and ``image_encoder/``. A file that
+nobody pruned holds both encoders and needs ``tokenizer/`` alone. The autoencoder is in the
+DynamiCrafter file; it becomes diffusers' class. Nothing is downloaded.
 """
 
 import re
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from .clip_pixels import clip_pixels
 from .diffusers_folder import FolderAutoencoder, FolderText
 from .dynamicrafter_file import VAE, dynamicrafter_info, load_dynamicrafter
+from .openclip import IMAGE, TEXT, has_image_tower, has_text_tower, image_tower, text_tower
 from .pipeline_dynamicrafter import DynamiCrafterModel
-from .tensor_files import read_tensors
+from .tensor_files import read_header, read_tensors
 
 _FOLDERS = ("tokenizer", "text_encoder", "image_encoder")
 #: Theirs -> diffusers', anywhere in a name of the autoencoder.
@@ -54,7 +56,7 @@ class FolderVision(nn.Module):
 def load_dynamicrafter_folder(
     file: Path, device: torch.device | str, dtype: torch.dtype
 ) -> DynamiCrafterModel:
-    """Load a DynamiCrafter file and the encoders in the folder beside it.
+    """Load a DynamiCrafter file with the encoders in the folder beside it or in the file.
 
     Args:
         file: The DynamiCrafter file.
@@ -64,33 +66,9 @@ def load_dynamicrafter_folder(
     Raises:
         ValueError: If a part is missing or does not fit.
     """
-    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
-    from transformers.utils import logging
-
-    folder = file.parent
-    missing = [name for name in _FOLDERS if not (folder / name).is_dir()]
-    if missing:
-        raise ValueError(
-            f"DynamiCrafter needs {', '.join(f'{name}/' for name in missing)} beside {file}, in "
-            "transformers' layout: tokenizer and text_encoder of Stable Diffusion 2.1, "
-            "image_encoder of CLIP-ViT-H-14-laion2B-s32B-b79K"
-        )
-    options: dict[str, Any] = {"local_files_only": True}
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # they would be the only ones outside a terminal
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", **options)
-        options["use_safetensors"] = True
-        text = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
-        vision = CLIPVisionModel.from_pretrained(folder / "image_encoder", **options)
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"an encoder in {folder} cannot be loaded: {reason}") from None
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    tokenizer, text, vision = _load_encoders(file)
     network = load_dynamicrafter(file).to(device, dtype)
-    _check_widths(network.config, text.config.hidden_size, vision.config.hidden_size, folder)
+    _check_widths(network.config, text.config.hidden_size, vision.config.hidden_size, file.parent)
     parts = {
         "vae": load_autoencoder(file).to(device, torch.float32),
         "text": FolderText(tokenizer, text).to(device, dtype),
@@ -149,6 +127,44 @@ def diffusers_name(name: str, levels: int) -> str:
     name = re.sub(r"\bdown\.(\d+)\.", r"down_blocks.\1.", name)
     name = re.sub(r"\bup\.(\d+)\.", lambda m: f"up_blocks.{levels - 1 - int(m[1])}.", name)
     return re.sub(r"\bblock\.(\d+)\.", r"resnets.\1.", name)
+
+
+def _load_encoders(file: Path) -> tuple[Any, Any, Any]:
+    """Return tokenizer, text and image encoder: what lies beside the file before what is in it."""
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
+    from transformers.utils import logging
+
+    folder, names = file.parent, read_header(file).tensors
+    inside = {"text_encoder": has_text_tower(names), "image_encoder": has_image_tower(names)}
+    beside = {name: (folder / name).is_dir() for name in _FOLDERS}
+    missing = [name for name in _FOLDERS if not beside[name] and not inside.get(name)]
+    if missing:
+        raise ValueError(
+            f"DynamiCrafter needs {', '.join(f'{name}/' for name in missing)} beside {file}, in "
+            "transformers' layout: tokenizer and text_encoder of Stable Diffusion 2.1, "
+            "image_encoder of CLIP-ViT-H-14-laion2B-s32B-b79K"
+        )
+    options: dict[str, Any] = {"local_files_only": True}
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # they would be the only ones outside a terminal
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", **options)
+        options["use_safetensors"] = True
+        if beside["text_encoder"]:
+            text = CLIPTextModel.from_pretrained(folder / "text_encoder", **options)
+        else:
+            text = text_tower(read_tensors(file, (TEXT,)))
+        if beside["image_encoder"]:
+            vision = CLIPVisionModel.from_pretrained(folder / "image_encoder", **options)
+        else:
+            vision = image_tower(read_tensors(file, (IMAGE,)))
+    except OSError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"an encoder in {folder} cannot be loaded: {reason}") from None
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    return tokenizer, text, vision
 
 
 def _check_widths(config: Any, text: int, vision: int, folder: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from trip_core.nn import attention, layers
-from trip_core.nn.attention import SelfAttention, attend
+from trip_core.nn.attention import GEGLU, SelfAttention, attend
 from trip_core.nn.embeddings import timestep_embedding
 
 
@@ -34,6 +34,15 @@ def test_positions_that_take_no_part_stay_apart(generator):
         together = layer(x)
         for pixel in range(6):
             torch.testing.assert_close(layer(x[:, :, pixel]), together[:, :, pixel])
+
+
+def test_a_gated_layer_is_the_same_in_one_product_and_in_two(generator):
+    ours, hosts = GEGLU(24, 16), GEGLU(24, 16, torch.nn)  # a host's layer is called whole
+    hosts.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 8, 24, generator=generator)
+    torch.testing.assert_close(ours(x), hosts(x), atol=1e-6, rtol=1e-5)
+    grads = [torch.autograd.grad(f(x).square().sum(), f.proj.weight)[0] for f in (ours, hosts)]
+    torch.testing.assert_close(*grads, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 24), (1, 24), (3, 5, 24), (0, 24), (2, 16, 7, 24)])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trip_core import bench
+from trip_core import bench, bench_networks
 from trip_core.nn.unet3d import VideoUNetConfig
 
 TINY = VideoUNetConfig(
@@ -17,6 +17,7 @@ TINY = VideoUNetConfig(
     layers_per_block=1,
     cross_attention_dim=16,
     attention_head_dim=4,
+    norm_num_groups=8,  # with one channel in a group the norms would forget the timestep
 )
 
 
@@ -28,7 +29,9 @@ def options(*arguments):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(bench, "SIZES", {"middle": (TINY, (3, 4, 4), 5)})
+    sizes = {"middle": (TINY, (3, 4, 4), 5)}
+    monkeypatch.setattr(bench_networks, "SIZES", sizes)
+    monkeypatch.setattr(bench, "SIZES", sizes)
     monkeypatch.setattr(bench, "clip_seconds", lambda *_: {"sample": 1.0})
 
 
@@ -45,20 +48,44 @@ def test_reports_ratios_of_one_run(capsys):
     assert rows["diffusers float32"]["speedup"] == 1
     assert rows["ours float32"]["error"] < 1e-5 < rows["ours bfloat16"]["error"] < 0.1
     assert 0 <= report["prior_and_fusion_share"]["middle"] < 1
+    assert 0 < report["prior_and_fusion_operations"]["middle"] < 1
     assert "| middle | ours float32 |" in bench.to_markdown(report)
 
 
 @pytest.mark.usefixtures("tiny")
 def test_exits_with_one_when_the_numbers_differ(monkeypatch, capsys):
-    class Wrong(bench.VideoUNet):
+    class Wrong(bench_networks.VideoUNet):
         def forward(self, *args):
             return super().forward(*args) * 1.01
 
-    monkeypatch.setattr(bench, "VideoUNet", Wrong)
+    monkeypatch.setattr(bench_networks, "VideoUNet", Wrong)
     arguments = options("--rounds", "1")
     arguments.sizes = ["middle"]
     assert arguments.run(arguments) == 1
     assert "| middle | ours float32 |" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tiny")
+def test_dynamicrafter_made_of_diffusers_blocks_is_ours(capsys):
+    arguments = options("--system", "dynamicrafter", "--rounds", "1", "--json")
+    arguments.sizes = ["middle"]
+    assert arguments.run(arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    rows = {row["network"]: row["error"] for row in report["networks"]}
+    assert rows["ours float32"] < 1e-5 < rows["ours bfloat16"] < 0.1
+    assert "| middle | ours bfloat16 |" in bench.to_markdown(report)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_dynamicrafter_reads_every_tensor_it_is_given():
+    """What the comparison cannot see: a condition that neither network used."""
+    network = bench_networks.dynamicrafter_networks("middle")["diffusers"]
+    with torch.no_grad():
+        tensors = [*network.given, *network.context]
+        before = network.network(*tensors)
+        for index, tensor in enumerate(tensors):
+            other = [*tensors[:index], tensor + 3, *tensors[index + 1 :]]
+            assert (network.network(*other) - before).abs().max() > 1e-4, index
 
 
 def test_takes_turns_and_keeps_the_fastest():
@@ -75,6 +102,16 @@ def test_sizes_are_what_ships_and_what_was_published():
     assert small == bench.PRESETS["small"].unet
     assert frames == 17  # sixteen and the still's
     assert bench.SIZES["full"][0] == replace(small, **vars(VideoUNetConfig()))
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("system", "sentence"), [("trip", "--system dynamicrafter"), ("dynamicrafter", "a clone of")]
+)
+def test_published_code_that_is_not_there(system, sentence, tmp_path):
+    arguments = options("--system", system, "--official", str(tmp_path))
+    with pytest.raises(ValueError, match=sentence):
+        arguments.run(arguments)
 
 
 @pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--threads", "-1"), ("--device", "cuda")])

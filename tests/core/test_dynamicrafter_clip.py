@@ -2,18 +2,21 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import save_dynamicrafter
 from trip_core.cli import main
 from trip_core.clip_pixels import clip_pixels
 from trip_core.dynamicrafter_file import VAE
 from trip_core.dynamicrafter_folder import diffusers_name, load_autoencoder
+from trip_core.openclip import IMAGE, TEXT, released_name
 from trip_core.pipeline_dynamicrafter import animate_dynamicrafter, clip_size
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -107,6 +110,31 @@ def test_a_file_alone_says_what_it_needs(folder, still, tmp_path, capsys):
     alone.write_bytes((folder / "anything.safetensors").read_bytes())
     assert run(alone, still, tmp_path / "clip.gif") == 2
     assert "needs tokenizer/, text_encoder/, image_encoder/ beside" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_clips")
+def test_a_whole_file_needs_the_words_alone(folder, still, tmp_path, capsys):
+    """The released file before anybody pruned it: both encoders in OpenCLIP's layout."""
+    tensors = load_file(folder / "anything.safetensors")
+    for part, prefix in (("text_encoder", TEXT), ("image_encoder", IMAGE)):
+        thirds = {}
+        for key, tensor in load_file(folder / part / "model.safetensors").items():
+            name, third = released_name(key)
+            thirds.setdefault(prefix + name, {})[third or 0] = tensor
+        tensors |= {name: torch.cat([of[i] for i in sorted(of)]) for name, of in thirds.items()}
+    first, last = (f"{TEXT}transformer.resblocks.{i}." for i in range(2))
+    tensors |= {
+        k.replace(first, last): t.clone() for k, t in tensors.items() if k.startswith(first)
+    }
+    whole = tmp_path / "whole" / "model.safetensors"
+    shutil.copytree(folder / "tokenizer", whole.parent / "tokenizer")
+    save_file(tensors, whole)
+    assert run(whole, still, tmp_path / "clip.gif") == 0, capsys.readouterr().err
+    assert main(["info", str(whole)]) == 0
+    assert "not in this file" not in capsys.readouterr().out
+    shutil.rmtree(whole.parent / "tokenizer")
+    assert run(whole, still, tmp_path / "clip.gif") == 2
+    assert "needs tokenizer/ beside" in capsys.readouterr().err
 
 
 def test_an_option_of_dynamicrafter_is_not_for_trip(still, tmp_path, capsys):

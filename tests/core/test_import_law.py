@@ -40,9 +40,10 @@ FLOORS = (
         "dynamicrafter_file",
         "dynamicrafter_folder",
         "models",
+        "openclip",
     ),
     ("data", "training", "metrics"),
-    ("evaluate", "bench", "cli", "cli_animate", "__main__"),
+    ("evaluate", "bench", "bench_networks", "cli", "cli_animate", "__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "node_helpers", "execution"}
