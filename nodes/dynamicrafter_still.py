@@ -123,12 +123,13 @@ def clip_pixels_size(
         return clip_size(still, config.size)
     size = wanted_size((still.shape[1], still.shape[2]), wishes.width, wishes.height)
     unit = vae.downscale * 2 ** (len(config.unet.block_out_channels) - 1)
-    near = [max(round(side / unit), 1) * unit for side in size]
-    if list(size) != near:
+    if any(side % unit for side in size):
+        down = [max(side // unit, 1) * unit for side in size]
+        up = [-(-side // unit) * unit for side in size]
         raise ValueError(
             f"the sides of a DynamiCrafter clip are multiples of {unit} pixels; got {size[1]} x "
-            f"{size[0]}: set {near[1]} x {near[0]}, or width and height 0 for the size that the "
-            "model was trained at"
+            f"{size[0]}: set {down[1]} x {down[0]} or {up[1]} x {up[0]}, or width and height 0 for "
+            "the size that the model was trained at"
         )
     return size
 
