@@ -76,7 +76,10 @@ def test_the_prior_is_linear_fusion_with_painted_places_kept(hold, wishes, gener
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        ({"width": 100, "height": 64}, "multiples of 64 pixels; got 100 x 64: set 64 x 64 or 128 x 64"),
+        (
+            {"width": 100, "height": 64},
+            "multiples of 64 pixels; got 100 x 64: set 64 x 64 or 128 x 64",
+        ),
         ({"motion_strength": 2.0}, "use fs for the pace"),
         ({"prior_strength": 1.0}, "nothing moves"),
         ({"loop": True, "end_still": torch.zeros(1, 8, 8, 3)}, "switch loop off"),
