@@ -92,10 +92,12 @@ def test_words_picture_and_every_scale_are_heard(model):
     for changed in (
         {"image_guidance_scale": 2.0},
         {"guidance_scale": 4.0},
-        {"sampler": "euler"},
-        {"steps": 3},
+        {"steps": 4},
     ):
         assert not clip(model, **changed)[1].latents.allclose(plain), changed
+    # A sampler of the second order: Euler's steps are DDIM's.
+    ddim, dpm = (clip(model, steps=4, sampler=s)[1].latents for s in ("ddim", "dpmpp_2m"))
+    assert not dpm.allclose(ddim)
     assert not clip(model, "pans left", guidance_scale=4.0)[1].latents.allclose(
         clip(model, "waves", guidance_scale=4.0)[1].latents
     )
