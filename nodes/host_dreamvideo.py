@@ -14,23 +14,21 @@ from typing import Any, cast
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
-import comfy.model_management
 import comfy.model_patcher
-import comfy.ops
-import comfy.supported_models_base
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..trip_core.dreamvideo_file import load_dreamvideo
 from ..trip_core.pipeline import fit_to_model
 from ..trip_core.pipeline_dreamvideo import DreamVideoModel, reference_pixels
 from ..trip_core.prediction import x0_from
-from ..trip_core.systems.dreamvideo import DreamVideo, DreamVideoConfig
+from ..trip_core.systems.dreamvideo import DreamVideo
 from .held_still import KEY, repeat_frames
-from .host_model import DTYPES, TRIPLatents, build_clip, build_vae, clean_sampling, operations
+from .host_model import TRIPLatents, build_clip, build_vae, clean_sampling
+from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_prior import HostAutoencoder
 from .host_trip import preview_colours, vae_state
-from .host_windows import FrameBatch, allow_windows
+from .host_windows import FrameBatch
 from .still_fit import fit_image
 from .wishes import Wishes
 
@@ -49,24 +47,12 @@ def load(path: Path, precision: str) -> tuple[Any, Any, Any]:
 
 def build_model(core: DreamVideoModel, precision: str) -> comfy.model_patcher.ModelPatcher:
     """Return the host's MODEL of a loaded model, whose network's weights are taken over."""
-    device = comfy.model_management.get_torch_device()
-    offload = comfy.model_management.unet_offload_device()
-    config = _Config({"config": core.network.config})
-    config.latent_format = _latent_format(core)
-    dtype = DTYPES.get(precision) or comfy.model_management.unet_dtype(
-        device=device,
-        model_params=sum(p.numel() for p in core.network.parameters()),
-        supported_dtypes=list(DTYPES.values()),
+    return build_patcher(
+        core.network,
+        _latent_format(core),
+        DTYPES.get(precision),
+        lambda config, _: DreamVideoBaseModel(config, core),
     )
-    cast_to = comfy.model_management.unet_manual_cast(dtype, device, list(DTYPES.values()))
-    config.set_inference_dtype(dtype, cast_to)
-    config.custom_operations = operations(comfy.ops.pick_operations(dtype, cast_to))
-    base = DreamVideoBaseModel(config, core)
-    base.diffusion_model.take(core.network, dtype, cast_to or dtype)
-    base = base.to(offload).eval().requires_grad_(False)
-    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
-    allow_windows(patcher)
-    return patcher
 
 
 def _latent_format(core: DreamVideoModel) -> Any:
@@ -74,11 +60,6 @@ def _latent_format(core: DreamVideoModel) -> Any:
     if channels == 4:
         return comfy.latent_formats.SD15()
     return TRIPLatents(channels, 1.0, *preview_colours(core.vae))
-
-
-class _Config(comfy.supported_models_base.BASE):
-    unet_extra_config: dict = {}  # noqa: RUF012  the host's field
-    memory_usage_factor = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,26 +75,11 @@ class HeldPicture:
     shape: tuple[int, ...]
 
 
-class DreamVideoNetwork(nn.Module):
-    """The network behind the host's calling convention: frames as a batch, branches stacked."""
+class DreamVideoNetwork(HostNetwork):
+    """DreamVideo in the host."""
 
-    #: Noisy latents arrive in float32, whatever the weights are.
-    dtype = torch.float32
-
-    def __init__(
-        self, config: DreamVideoConfig, operations: Any, device: Any = None, dtype: Any = None
-    ) -> None:
-        """Build without memory for weights; ``take`` brings them."""
-        super().__init__()
-        del device, dtype
-        with torch.device("meta"):
-            self.dreamvideo = DreamVideo(config, operations)
-
-    def take(self, network: DreamVideo, dtype: torch.dtype, compute: torch.dtype) -> None:
-        """Take over the weights of a loaded network."""
-        self.dreamvideo.load_state_dict(network.state_dict(), assign=True)
-        self.dreamvideo.to(dtype)
-        self.dreamvideo.compute_dtype = compute
+    part, system = "dreamvideo", DreamVideo
+    dreamvideo: DreamVideo
 
     def forward(
         self,
@@ -143,7 +109,7 @@ class DreamVideoNetwork(nn.Module):
         return x0.movedim(2, 1).flatten(0, 1)
 
 
-class DreamVideoBaseModel(FrameBatch, comfy.model_base.BaseModel):
+class DreamVideoBaseModel(FrameBatch):
     """The host's model of a DreamVideo."""
 
     def __init__(self, model_config: Any, core: DreamVideoModel) -> None:
@@ -189,13 +155,7 @@ class DreamVideoBaseModel(FrameBatch, comfy.model_base.BaseModel):
         return out
 
     def _check(self, held: Any, noise: Tensor, text: Tensor | None) -> None:
-        width = self.config.unet.cross_attention_dim
-        if text is None or text.shape[-1] != width:
-            have = "none" if text is None else f"{text.shape[-1]} wide"
-            raise ValueError(
-                f"this DreamVideo reads text tokens of width {width}; the conditioning's are "
-                f"{have}: encode the text with the CLIP of the same Load TRIP Model"
-            )
+        check_text("DreamVideo", self.config.unet.cross_attention_dim, text)
         if held is None:
             return
         if not isinstance(held, HeldPicture) or held.shape != tuple(noise.shape):

@@ -8,10 +8,8 @@ import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.ops
-import comfy.supported_models_base
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
 from ..trip_core.systems.dynamicrafter import (
@@ -25,10 +23,10 @@ from ..trip_core.tensor_files import read_tensors
 from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
 from .held_still import KEY, hold
 from .host_dynamicrafter_sampling import DynamiCrafterSampling
-from .host_model import DTYPES, operations
+from .host_network import DTYPES, HostNetwork, build_patcher
 from .host_prior import HostAutoencoder
 from .host_released import NoText, build_text, build_vae
-from .host_windows import FrameBatch, allow_windows
+from .host_windows import FrameBatch
 from .image_context import TOKENS
 from .wishes import Wishes
 
@@ -56,47 +54,21 @@ def load(path: Path, precision: str) -> tuple[Any, Any, Any]:
 
 def build_model(network: DynamiCrafter, precision: str) -> comfy.model_patcher.ModelPatcher:
     """Return the host's MODEL of a loaded network, whose weights are taken over."""
-    device = comfy.model_management.get_torch_device()
-    offload = comfy.model_management.unet_offload_device()
-    dtype = DTYPES.get(precision) or next(network.parameters()).dtype
-    cast = comfy.model_management.unet_manual_cast(dtype, device, list(DTYPES.values()))
-    config = _Config({"config": network.config})
-    config.latent_format = comfy.latent_formats.SD15()
-    config.set_inference_dtype(dtype, cast)
-    config.custom_operations = operations(comfy.ops.pick_operations(dtype, cast))
-    base = DynamiCrafterBaseModel(config, cast or dtype)
-    base.diffusion_model.take(network, dtype, cast or dtype)
-    base = base.to(offload).eval().requires_grad_(False)
-    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
+    patcher = build_patcher(
+        network,
+        comfy.latent_formats.SD15(),
+        DTYPES.get(precision) or next(network.parameters()).dtype,
+        DynamiCrafterBaseModel,
+    )
     patcher.set_model_sampler_post_cfg_function(_towards_stills)
-    allow_windows(patcher)
     return patcher
 
 
-class _Config(comfy.supported_models_base.BASE):
-    unet_extra_config: dict = {}  # noqa: RUF012  the host's field
+class DynamiCrafterNetwork(HostNetwork):
+    """DynamiCrafter in the host."""
 
-
-class DynamiCrafterNetwork(nn.Module):
-    """The network behind the host's calling convention: frames as a batch, branches stacked."""
-
-    #: Noisy latents arrive in float32, whatever the weights are.
-    dtype = torch.float32
-
-    def __init__(
-        self, config: DynamiCrafterConfig, operations: Any, device: Any = None, dtype: Any = None
-    ) -> None:
-        """Build without memory for weights; ``take`` brings them."""
-        super().__init__()
-        del device, dtype
-        with torch.device("meta"):
-            self.dynamicrafter = DynamiCrafter(config, operations)
-
-    def take(self, network: DynamiCrafter, dtype: torch.dtype, compute: torch.dtype) -> None:
-        """Take over the weights of a loaded network."""
-        self.dynamicrafter.load_state_dict(network.state_dict(), assign=True)
-        self.dynamicrafter.to(dtype)
-        self.dynamicrafter.compute_dtype = compute
+    part, system = "dynamicrafter", DynamiCrafter
+    dynamicrafter: DynamiCrafter
 
     def forward(
         self,

@@ -13,21 +13,17 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
-import comfy.ops
 import comfy.sd
-import comfy.supported_models_base
 import torch
 from torch import Tensor, nn
 
-from ..trip_core.nn import layers
 from ..trip_core.pipeline import Model
 from ..trip_core.schedule import NoiseSchedule
-from ..trip_core.systems.trip import TRIP, TRIPConfig
+from ..trip_core.systems.trip import TRIP
 from .held_still import KEY, BoundStill, HeldStill
-from .host_windows import FrameBatch, allow_windows
+from .host_network import DTYPES, HostNetwork, build_patcher, check_text
+from .host_windows import FrameBatch
 from .wishes import Wishes
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_model(
@@ -40,40 +36,12 @@ def build_model(
         precision: "auto", "fp32", "bf16" or "fp16".
         latent_format: Its latents, for the host.
     """
-    device = comfy.model_management.get_torch_device()
-    offload = comfy.model_management.unet_offload_device()
-    config = _Config({"config": core.trip.config})
-    config.latent_format = latent_format
-    count = sum(p.numel() for p in core.trip.parameters())
-    dtype = DTYPES.get(precision) or comfy.model_management.unet_dtype(
-        device=device, model_params=count, supported_dtypes=list(DTYPES.values())
+    return build_patcher(
+        core.trip,
+        latent_format,
+        DTYPES.get(precision),
+        lambda config, _: TRIPBaseModel(config, core),
     )
-    cast = comfy.model_management.unet_manual_cast(dtype, device, list(DTYPES.values()))
-    config.set_inference_dtype(dtype, cast)
-    config.custom_operations = operations(comfy.ops.pick_operations(dtype, cast))
-    base = TRIPBaseModel(config, core)
-    base.diffusion_model.take(core.trip, dtype, cast or dtype)
-    base = base.to(offload).eval().requires_grad_(False)
-    patcher = comfy.model_patcher.ModelPatcher(base, load_device=device, offload_device=offload)
-    allow_windows(patcher)
-    return patcher
-
-
-def operations(picked: Any) -> Any:
-    """Return the host's operations, with the core's faster product where nothing is cast.
-
-    Args:
-        picked: What the host would build a model with.
-    """
-
-    class Linear(picked.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            """Map ``[..., in_features]``; what is cast or patched on the way is the host's."""
-            if self.comfy_cast_weights or self.weight_function or self.bias_function:
-                return super().forward(input)
-            return layers.linear(input, self.weight, self.bias)
-
-    return type("Operations", (picked,), {"Linear": Linear})
 
 
 def build_clip(core: Model) -> comfy.sd.CLIP:
@@ -125,31 +93,11 @@ class TRIPLatents(comfy.latent_formats.LatentFormat):
         self.latent_rgb_factors, self.latent_rgb_factors_bias = factors, bias
 
 
-class _Config(comfy.supported_models_base.BASE):
-    unet_extra_config: dict = {}  # noqa: RUF012  the host's field
-    memory_usage_factor = 1.0
+class TRIPNetwork(HostNetwork):
+    """TRIP in the host."""
 
-
-class TRIPNetwork(nn.Module):
-    """TRIP behind the host's calling convention: frames as a batch, branches stacked on it."""
-
-    #: Noisy latents arrive in float32, whatever the weights are: the prior divides by small noise.
-    dtype = torch.float32
-
-    def __init__(
-        self, config: TRIPConfig, operations: Any, device: Any = None, dtype: Any = None
-    ) -> None:
-        """Build without memory for weights; ``take`` brings them."""
-        super().__init__()
-        del device, dtype
-        with torch.device("meta"):
-            self.trip = TRIP(config, operations)
-
-    def take(self, trip: TRIP, dtype: torch.dtype, compute: torch.dtype) -> None:
-        """Take over the weights of a loaded network."""
-        self.trip.load_state_dict(trip.state_dict(), assign=True)
-        self.trip.to(dtype)
-        self.trip.compute_dtype = compute
+    part, system = "trip", TRIP
+    trip: TRIP
 
     def forward(
         self,
@@ -232,13 +180,7 @@ class TRIPBaseModel(FrameBatch):
         return BoundStill(held, still, video, visible, kept)
 
     def _check(self, held: HeldStill, noise: Tensor, text: Tensor | None) -> None:
-        width = self.trip_config.unet.cross_attention_dim
-        if text is None or text.shape[-1] != width:
-            have = "none" if text is None else f"{text.shape[-1]} wide"
-            raise ValueError(
-                f"this TRIP reads text tokens of width {width}; the conditioning's are {have}: "
-                "encode the text with the CLIP of the same Load TRIP Model"
-            )
+        check_text("TRIP", self.trip_config.unet.cross_attention_dim, text)
         expected = (held.num_frames, *held.still.shape[1:])
         if tuple(noise.shape) != expected:
             raise ValueError(

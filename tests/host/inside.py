@@ -27,7 +27,7 @@ spec = importlib.util.spec_from_file_location(
 sys.modules["trip"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["trip"])
 
-from trip.nodes import host_model, host_trip  # noqa: E402
+from trip.nodes import host_model, host_network, host_trip  # noqa: E402
 from trip.nodes.held_still import BoundStill, HeldStill  # noqa: E402
 from trip.trip_core.checkpoint import load_model  # noqa: E402
 from trip.trip_core.nn import layers  # noqa: E402
@@ -98,6 +98,6 @@ answer("plain again", model.patch_model(CPU).diffusion_model)
 
 small = torch.float8_e4m3fn
 casting = comfy.ops.pick_operations(small, torch.float32)
-answer("fp8", built(host_model.operations(casting), small))
+answer("fp8", built(host_network.operations(casting), small))
 answer("fp8, the host's operations", built(casting, small))
 sys.stdout.write(json.dumps(found) + "\n")
