@@ -127,6 +127,12 @@ def ground(c: Canvas, top: float, base: Tensor) -> Layer:
     grain, clutter = recline(tile, near, c.x, c.uniform(0.4, 1.6)).split(1)
     color = base.view(3, 1, 1) * (0.75 + 0.35 * near)
     color = color * (1 + c.uniform(0.05, 0.3) * grain) * (1 + c.uniform(0.0, 0.5) * clutter)
+    if c.chance(0.35):  # the shadows of trees and clouds: dark patches on land are not yet water
+        tree_shade = recline(c.tile(c.uniform(1.0, 2.0), c.uniform(1, 4)), near, c.x, 0.5)
+        start = c.uniform(-1.0, 0.8)
+        dark = smoothstep(start, start + c.uniform(0.1, 0.8), tree_shade)
+        cool = mix(torch.ones(3, 1, 1, device=near.device), c.palette[0].view(3, 1, 1), 0.4)
+        color = color * mix(torch.ones_like(dark), cool * c.uniform(0.25, 0.7), dark)
     color = mix(color, c.palette[1].view(3, 1, 1), 0.35 * (1 - near) * c.uniform(0.0, 1.0))
     edge = smoothstep(0, 2.0 / c.side, c.y - top)
     return c.layer(color, edge[None], near[None], STATIC)
@@ -270,7 +276,7 @@ def things(
 ) -> Layer:
     """One or two things standing, floating or flying in the scene; those that could move.
 
-    ``close`` draws one person so near that head and shoulders fill the picture.
+    ``close`` draws one thing so near that it fills the picture.
     """
     color = torch.zeros(3, c.side, c.side, device=c.generator.device)
     alpha = torch.zeros(1, c.side, c.side, device=c.generator.device)
@@ -287,7 +293,7 @@ def things(
             scale, foot, near = c.uniform(0.6, 1.5), 0.55, 0.8
             at = (at[0] * 0.5, foot + 0.2 * (scale - 0.6))
         tint, mask = draw_thing(
-            c.generator, c.x, c.y, at, scale, c.light, floating, flying, person=close
+            c.generator, c.x, c.y, at, scale, c.light, floating, flying, close=close
         )
         color, alpha = mix(color, tint, mask), torch.maximum(alpha, mask)
     layer = c.layer(color, alpha, max(near, 0.2), STATIC)
