@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trip_core.data import things
 from trip_core.data.captions import plain_caption
 from trip_core.data.world import World, render, render_stills
 from trip_core.nn.warp import warp
@@ -50,3 +51,13 @@ def test_maps_are_what_they_say():
     assert clip.video.min() >= 0 and clip.video.max() <= 1
     # Nothing moves: only the rounding of a drift of zero may differ.
     assert (clip.video[:, :, 0] - clip.video[:, :, -1]).abs().max() < 1e-6
+
+
+def test_hair_leaves_the_face_to_be_seen():
+    axis = torch.linspace(-1, 1, 65)
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    for seed in range(8):
+        *_, head, eye, _, mouth, hair = things._bust(torch.Generator().manual_seed(seed), u, v)
+        for part in (eye, mouth):
+            assert (hair[0][part[0] < 0] > 0).float().mean() > 0.8
+        assert (hair[0][head[0] < 0] < 0).any()
