@@ -4,21 +4,26 @@
 the tests in ``tests/host`` find it.
 
 *Sampling*: the sampler node of the workflow ``animate_a_still``, previews on, beside
-``pipeline.denoise_clip`` in a process of its own under the host's Python.
+``pipeline.denoise_clip`` in a process of its own under the host's Python. Both take turns, each
+time with another seed; what counts is the processor time of all threads of the process, which
+other programs disturb less than the time on the wall: the host's is read between two nodes, so its
+previews and messages are in it. The ratio is the median of the turns' ratios; seconds are medians.
 
-*Writing*: 64 frames of 512 x 512 from the host's cache into an mp4, each node in a host of its own;
-memory is that process's resident peak and, behind the plus, how far it rose above what was held.
+*Writing*: 64 frames of 512 x 512 from the host's cache into an mp4, each node in a host of its own,
+in turns, the fastest of each; memory is that process's resident peak and, behind the plus, how far
+it rose above what was held.
 
-All that is compared runs in turns, one thread each, and the fastest round counts, so that the
-ratios hold on a busy machine too. Linux only: the peak is read and reset in ``/proc``.
+One thread computes. Linux only: the peak is read and reset in ``/proc``.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.host.conftest import PACK, Host, find_hosts, prepare, python_of
@@ -28,10 +33,13 @@ from trip_core.stills import read_still
 from trip_core.video_io import write_video
 
 STILL = PACK / "assets" / "stills" / "lake.jpg"
+STOPWATCH = PACK / "benchmarks" / "stopwatch"
 GRAPH = PACK / "tests" / "workflows" / "animate_a_still.json"
 FRAMES = 64
+#: Seconds on the wall, and on the processor.
+Clocks = tuple[float, float]
 
-#: The bare core: warm, then one clip's sampling for every line that comes in.
+#: The bare core: one clip's sampling for every line that comes in, timed by both clocks.
 CORE = """
 import sys, time, torch
 from trip_core import pipeline
@@ -44,31 +52,45 @@ with torch.no_grad():
     motion = pipeline.estimate_motion(model, small, text[:1])
     both = pipeline.condition(model, small, text, motion, int(frames), model.trip.config.prior)
     for seed in sys.stdin:
-        started, numbers = time.perf_counter(), (int(frames), int(steps), float(scale), int(seed))
+        numbers = int(frames), int(steps), float(scale), int(seed)
+        wall, processor = time.perf_counter(), time.process_time()
         pipeline.denoise_clip(model, both, *numbers, "ddim", None)
-        print(time.perf_counter() - started, flush=True)
+        print(time.perf_counter() - wall, time.process_time() - processor, flush=True)
 """
 
 
 class Watched(Host):
     """A host that has the still and the frames; its own messages time its nodes."""
 
-    def seconds(self, graph: dict, timed: str = "") -> float:
-        """Run a graph; return the seconds of one of its nodes."""
+    def follow(self, graph: dict) -> Iterator[dict]:
+        """Run a graph; yield the host's messages but the previews."""
         heard = messages(self.port, "tests")
         self.queue(graph)
-        total, now, started = 0.0, None, 0.0
         for message in heard:
-            kind = "preview" if isinstance(message, bytes) else message["type"]
-            if kind in ("execution_error", "execution_interrupted"):
+            if isinstance(message, bytes):
+                continue
+            if message["type"] in ("execution_error", "execution_interrupted"):
                 raise RuntimeError(json.dumps(message["data"])[:2000])
-            if kind in ("executing", "execution_success"):
+            yield message
+            if message["type"] == "execution_success":
+                return
+
+    def seconds(self, graph: dict, timed: str = "") -> float:
+        """Run a graph; return the seconds of one of its nodes."""
+        total, now, started = 0.0, None, 0.0
+        for message in self.follow(graph):
+            if message["type"] in ("executing", "execution_success"):
                 clock = time.perf_counter()
                 total += (clock - started) * (now == timed)
                 now, started = message["data"].get("node"), clock
-            if kind == "execution_success":
-                break
         return total
+
+    def between(self, graph: dict, start: str, end: str) -> Clocks:
+        """Run a graph; return what its two stopwatches differ by."""
+        told = [m["data"] for m in self.follow(graph) if m["type"] == "executed"]
+        clocks = {data["node"]: data["output"]["clocks"] for data in told}
+        wall, processor = (b - a for a, b in zip(clocks[start], clocks[end], strict=True))
+        return wall, processor
 
     def memory(self, field: str) -> float:
         """Return MiB of the process: "VmRSS" now, "VmHWM" at the most."""
@@ -80,14 +102,38 @@ def new_host(folder: str) -> Watched:
     """Start a host with a base of its own in a folder."""
     base = Path(tempfile.mkdtemp(dir=folder))
     prepare(base)
+    (base / "custom_nodes" / "stopwatch").symlink_to(STOPWATCH)
     (base / "input" / "example.png").write_bytes(STILL.read_bytes())
     still = read_still(STILL)
     write_video(base / "input" / "clip.mp4", (still.roll(3 * i, -1) for i in range(FRAMES)), 24)
     return Watched(find_hosts()[0], base)
 
 
-def time_sampling(rounds: int, base: str) -> tuple[float, float]:
-    """Return the seconds of the graph's sampler and of the bare core."""
+class Turns:
+    """Seconds of two contestants, taken in turns; each is on the wall, on the processor."""
+
+    def __init__(self, ours: Callable[[int], Clocks], theirs: Callable[[int], Clocks]) -> None:
+        """Take functions of a seed that run once and return the seconds."""
+        self._run, self._rows = (ours, theirs), []
+
+    def play(self, rounds: int) -> None:
+        """Run both, changing who begins; the first round warms and does not count."""
+        for seed in range(rounds + 1):
+            order = (0, 1) if seed % 2 else (1, 0)
+            took = {who: self._run[who](seed) for who in order}
+            self._rows += [(took[0], took[1])] if seed else []
+
+    def seconds(self, who: int, clock: int) -> float:
+        """Return the median of a contestant (0 ours, 1 theirs) by a clock (0 wall, 1 processor)."""
+        return statistics.median(row[who][clock] for row in self._rows)
+
+    def ratio(self, clock: int) -> float:
+        """Return the median of the rounds' ratios, ours by theirs."""
+        return statistics.median(ours[clock] / theirs[clock] for ours, theirs in self._rows)
+
+
+def time_sampling(rounds: int, base: str) -> Turns:
+    """Return the turns of the graph's sampler and of the bare core."""
     graph = json.loads(GRAPH.read_text())
     sampler = graph["6"]["inputs"]
     numbers = (graph["5"]["inputs"]["length"], sampler["steps"], sampler["cfg"])
@@ -95,15 +141,24 @@ def time_sampling(rounds: int, base: str) -> tuple[float, float]:
     command = [python_of(find_hosts()[0]), "-c", CORE, *map(str, given)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACK)}
-    hosted, bare = [], []
+    graph = {key: graph[key] for key in "123456"}
+    graph["start"], graph["end"] = (node("Stopwatch", latent=at) for at in (["5", 2], ["6", 0]))
+    sampler["latent"] = ["start", 0]
+
+    def hosted(seed: int) -> Clocks:
+        sampler["seed"] = seed
+        return host.between(graph, "start", "end")
+
+    def bare(seed: int) -> Clocks:
+        print(seed, file=core.stdin, flush=True)
+        wall, processor = map(float, core.stdout.readline().split())
+        return wall, processor
+
     core = subprocess.Popen(command, cwd=PACK, env=environment, **pipes)
     with core, new_host(base) as host:
-        for seed in range(rounds + 1):  # the first round warms both
-            sampler["seed"] = seed
-            hosted.append(host.seconds(graph, "6"))
-            print(seed, file=core.stdin, flush=True)
-            bare.append(float(core.stdout.readline()))
-    return min(hosted[1:]), min(bare[1:])
+        turns = Turns(hosted, bare)
+        turns.play(rounds)
+    return turns
 
 
 def time_writing(rounds: int, base: str) -> list[tuple[float, float, float]]:
@@ -131,14 +186,16 @@ def time_writing(rounds: int, base: str) -> list[tuple[float, float, float]]:
 def main() -> None:
     """Measure; print the table."""
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    command.add_argument("--rounds", type=int, default=5, help="timed rounds")
+    command.add_argument("--rounds", type=int, default=9, help="timed rounds")
     rounds = command.parse_args().rounds
     with tempfile.TemporaryDirectory() as base:
-        graph, core = time_sampling(rounds, base)
+        sampling = time_sampling(rounds, base)
         ours, theirs = time_writing(rounds, base)
     print("| | seconds | ratio | peak, MiB |\n|---|---|---|---|")
-    print(f"| sampling, bare core | {core:.2f} | 1.00 | |")
-    print(f"| sampling, our graph | {graph:.2f} | {graph / core:.3f} | |")
+    for name, clock in (("processor", 1), ("wall", 0)):
+        print(f"| sampling, bare core ({name}) | {sampling.seconds(1, clock):.2f} | 1.00 | |")
+        seconds, ratio = sampling.seconds(0, clock), sampling.ratio(clock)
+        print(f"| sampling, our graph ({name}) | {seconds:.2f} | {ratio:.3f} | |")
     for name, (took, peak, more) in (("SaveVideo", theirs), ("Video Combine", ours)):
         print(f"| {name} | {took:.2f} | {took / theirs[0]:.2f} | {peak:.0f} (+{more:.0f}) |")
 

@@ -83,7 +83,7 @@ def hold_clip(
     Raises:
         ValueError: If a wish cannot be followed; one sentence.
     """
-    check_wishes(wishes)
+    check_wishes(config, wishes)
     height, width = clip_pixels_size(config, vae, wishes)
     still = fit_image(wishes.image, width, height, wishes.fit)
     latent = vae.encode(still[None] * 2 - 1)
@@ -143,14 +143,25 @@ def nearer_stills(still: Tensor, end: Tensor | None, num_frames: int) -> Tensor:
     return torch.cat(parts, dim=2)
 
 
-def check_wishes(wishes: Wishes) -> None:
+def check_wishes(config: DynamiCrafterConfig, wishes: Wishes) -> None:
     """Refuse what DynamiCrafter cannot do.
+
+    Args:
+        config: Which DynamiCrafter.
+        wishes: The node's inputs.
 
     Raises:
         ValueError: Naming the wish and what to do instead.
     """
     if wishes.loop and wishes.end_still is not None:
         raise ValueError("a loop ends with its own still; disconnect end_still or switch loop off")
+    most = config.resampler.num_frames
+    if wishes.length > most and (wishes.loop or wishes.end_still is not None):
+        raise ValueError(
+            f"a clip between two stills has at most {most} frames, as the model was trained, and "
+            f"Context Windows would cut it between them; got length {wishes.length}: set it to "
+            f"{most} or fewer, or {'switch loop off' if wishes.loop else 'disconnect end_still'}"
+        )
     if wishes.motion_strength != 1:
         raise ValueError(
             f"motion_strength is for models with a motion network; got {wishes.motion_strength}: "

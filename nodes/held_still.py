@@ -1,11 +1,13 @@
 """What Image Noise Prior binds to the conditioning, and how it reaches the network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..trip_core.nn.unet3d import TextKeysValues
 from ..trip_core.prior import PriorWeights
+from .kept_text import KeptText
 
 #: Key in conditioning and LATENT dicts.
 KEY = "trip"
@@ -34,21 +36,27 @@ class HeldStill:
 
 @dataclass(frozen=True, eq=False)
 class BoundStill:
-    """The same for the network: scaled, on its device, axes ``[1, C, F, h, w]``."""
+    """The same for the network: scaled, on its device, axes ``[1, C, F, h, w]``.
+
+    One is made for every sampling, and ``text`` with it.
+    """
 
     source: HeldStill
     still: Tensor
     warped: Tensor | None
     visibility: Tensor | None
     kept: Tensor | None
+    text: KeptText[TextKeysValues] = field(default_factory=KeptText)
 
     def arguments(self, branches: int, frames: list[int]) -> dict[str, object]:
         """Return what the network's forward takes, for a window of the clip's frames."""
+        whole = frames == list(range(self.source.num_frames))
 
         def part(video: Tensor | None) -> Tensor | None:
             if video is None:
                 return None
-            return video[:, :, frames].expand(branches, -1, -1, -1, -1)
+            window = video if whole else video[:, :, frames]
+            return window.expand(branches, -1, -1, -1, -1)
 
         return {
             "still": self.still.expand(branches, -1, -1, -1),

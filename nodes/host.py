@@ -29,6 +29,8 @@ _SCHEDULERS = ("ddim_uniform", "simple", "normal", "karras")
 #: Key of our model folder, and the name under which the built-in model is listed.
 MODEL_FOLDER = "trip"
 BUILT_IN = "built-in (small)"
+#: Folders that hold parts of a model, as transformers and diffusers name them.
+_ENCODER_FOLDERS = ("text_encoder", "image_encoder", "tokenizer", "vae")
 
 
 def is_present() -> bool:
@@ -55,10 +57,12 @@ def model_names() -> list[str]:
         return [BUILT_IN]
     import folder_paths
 
+    # A folder in diffusers' layout is one model; encoders beside a file are none.
+    inside = {*_model_folders(), *_ENCODER_FOLDERS}
     files = [
         name
         for name in folder_paths.get_filename_list(MODEL_FOLDER)
-        if not any(parent in _model_folders() for parent in map(str, Path(name).parents))
+        if inside.isdisjoint(Path(name).parts[:-1])
     ]
     return [BUILT_IN, *sorted(_model_folders()), *files]
 

@@ -24,6 +24,7 @@ from ..trip_core.pipeline_dreamvideo import DreamVideoModel, reference_pixels
 from ..trip_core.prediction import x0_from
 from ..trip_core.systems.dreamvideo import DreamVideo
 from .held_still import KEY, repeat_frames
+from .host_memory import MeasuredMemory
 from .host_model import TRIPLatents, build_clip, build_vae, clean_sampling
 from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_prior import HostAutoencoder
@@ -34,7 +35,7 @@ from .wishes import Wishes
 
 
 def load(path: Path, precision: str) -> tuple[Any, Any, Any]:
-    """Return MODEL, CLIP and VAE; see ``host_systems.System``.
+    """Return MODEL, CLIP and VAE; see ``host_systems.load``.
 
     Args:
         path: A DreamVideo file; what it lacks is taken from its folder.
@@ -109,7 +110,7 @@ class DreamVideoNetwork(HostNetwork):
         return x0.movedim(2, 1).flatten(0, 1)
 
 
-class DreamVideoBaseModel(FrameBatch):
+class DreamVideoBaseModel(MeasuredMemory, FrameBatch):
     """The host's model of a DreamVideo."""
 
     def __init__(self, model_config: Any, core: DreamVideoModel) -> None:
@@ -120,10 +121,9 @@ class DreamVideoBaseModel(FrameBatch):
         self.config, self.defaults = core.network.config, core.defaults
 
     def hold(
-        self, model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+        self, vae: Any, positive: list, negative: list, wishes: Wishes
     ) -> tuple[list, list, dict[str, Any]]:
         """See ``host_systems.Animator``."""
-        del model
         wishes.refuse("DreamVideo", "end_still", "loop", "fs")
         _refuse_prior(wishes)
         channels = self.config.unet.out_channels

@@ -6,14 +6,12 @@ from typing import Any
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
-import comfy.model_management
 import comfy.model_patcher
 import torch
 from torch import Tensor
 
 from ..trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
 from ..trip_core.systems.dynamicrafter import (
-    ACTIVATIONS,
     Conditioning,
     DynamiCrafter,
     DynamiCrafterConfig,
@@ -23,6 +21,7 @@ from ..trip_core.tensor_files import read_tensors
 from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
 from .held_still import KEY, hold
 from .host_dynamicrafter_sampling import DynamiCrafterSampling
+from .host_memory import MeasuredMemory
 from .host_network import DTYPES, HostNetwork, build_patcher
 from .host_prior import HostAutoencoder
 from .host_released import NoText, build_text, build_vae
@@ -37,7 +36,7 @@ _NO_TEXT = (
 
 
 def load(path: Path, precision: str) -> tuple[Any, Any, Any]:
-    """Return MODEL, CLIP and VAE; see ``host_systems.System``.
+    """Return MODEL, CLIP and VAE; see ``host_systems.load``.
 
     Args:
         path: A DynamiCrafter file, pruned or whole.
@@ -58,7 +57,7 @@ def build_model(network: DynamiCrafter, precision: str) -> comfy.model_patcher.M
         network,
         comfy.latent_formats.SD15(),
         DTYPES.get(precision) or next(network.parameters()).dtype,
-        DynamiCrafterBaseModel,
+        lambda config, _: DynamiCrafterBaseModel(config),
     )
     patcher.set_model_sampler_post_cfg_function(_towards_stills)
     return patcher
@@ -103,11 +102,11 @@ class BoundClip:
         self.held, self.stills, self.tokens, self.pace = held, stills, tokens, pace
 
 
-class DynamiCrafterBaseModel(FrameBatch):
+class DynamiCrafterBaseModel(MeasuredMemory, FrameBatch):
     """The host's model of a DynamiCrafter."""
 
-    def __init__(self, model_config: Any, compute: torch.dtype) -> None:
-        """Build the model around a network without weights, which computes in ``compute``."""
+    def __init__(self, model_config: Any) -> None:
+        """Build the model around a network without weights."""
         self.config: DynamiCrafterConfig = model_config.unet_config["config"]
         velocity = self.config.prediction_type == "v_prediction"
         kind = comfy.model_base.ModelType
@@ -118,25 +117,11 @@ class DynamiCrafterBaseModel(FrameBatch):
         self.model_sampling = DynamiCrafterSampling(
             model_config, self.config.build_schedule(), self.config.prediction_type
         )
-        self._item_size = comfy.model_management.dtype_size(compute)
-
-    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
-        """Return the bytes that a forward needs beside the weights.
-
-        Args:
-            input_shape: ``[branches * F, C, h, w]``.
-            cond_shapes: Not needed.
-        """
-        del cond_shapes
-        latents = input_shape[0] * input_shape[2] * input_shape[3]
-        width = self.config.unet.block_out_channels[0]
-        return latents * width * ACTIVATIONS * self._item_size
 
     def hold(
-        self, model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+        self, vae: Any, positive: list, negative: list, wishes: Wishes
     ) -> tuple[list, list, dict[str, Any]]:
         """See ``host_systems.Animator``."""
-        del model
         held, still = hold_clip(self.config, HostAutoencoder(vae), wishes)
         latent = {"samples": torch.cat([still] * wishes.length)}
         return hold(positive, held), hold(negative, held), latent

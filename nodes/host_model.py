@@ -20,9 +20,11 @@ from torch import Tensor, nn
 from ..trip_core.pipeline import Model
 from ..trip_core.schedule import NoiseSchedule
 from ..trip_core.systems.trip import TRIP
+from . import host_prior
 from .held_still import KEY, BoundStill, HeldStill
 from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_windows import FrameBatch
+from .kept_text import KeptText
 from .wishes import Wishes
 
 
@@ -69,21 +71,6 @@ def build_vae(state: dict[str, Tensor]) -> comfy.sd.VAE:
     return vae
 
 
-def trip_model(model: Any) -> "TRIPBaseModel":
-    """Return what is inside of a MODEL of ours.
-
-    Raises:
-        ValueError: If the MODEL is of another kind.
-    """
-    base = getattr(model, "model", None)
-    if not isinstance(base, TRIPBaseModel):
-        raise ValueError(
-            f"this MODEL is a {type(base).__name__}, not TRIP's; connect the MODEL of Load TRIP "
-            "Model, or use Image Noise Prior (any model) with it"
-        )
-    return base
-
-
 class TRIPLatents(comfy.latent_formats.LatentFormat):
     """Latents on the host's wires, and how they look."""
 
@@ -116,7 +103,8 @@ class TRIPNetwork(HostNetwork):
         window = options.get("context_window")
         frames = list(range(count)) if window is None else list(window.index_list)
         z_t = x.unflatten(0, (branches, count)).movedim(1, 2)  # [B, C, F, h, w]
-        text = context[::count].to(self.trip.compute_dtype)  # one row a branch
+        rows = context[::count].to(self.trip.compute_dtype)  # one a branch
+        text = trip.text(self.trip.unet.text_keys_values, rows)
         arguments: Any = trip.arguments(branches, frames)
         out = self.trip(z_t, timesteps[::count], text, **arguments)
         return out.x0.movedim(2, 1).flatten(0, 1)
@@ -146,12 +134,10 @@ class TRIPBaseModel(FrameBatch):
             )
 
     def hold(
-        self, model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+        self, vae: Any, positive: list, negative: list, wishes: Wishes
     ) -> tuple[list, list, dict[str, Any]]:
         """See ``host_systems.Animator``."""
-        from . import host_prior
-
-        return host_prior.hold(model, vae, positive, negative, wishes)
+        return host_prior.hold(self, vae, positive, negative, wishes)
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """Return what the network is called with, beside the noisy latents."""
@@ -177,7 +163,11 @@ class TRIPBaseModel(FrameBatch):
         video = None if warped is None else warped.movedim(0, 1)[None]
         visible = None if held.visibility is None else held.visibility.to(device)
         kept = None if held.kept is None else held.kept.to(device)
-        return BoundStill(held, still, video, visible, kept)
+        return BoundStill(held, still, video, visible, kept, KeptText(self._is_hooked))
+
+    def _is_hooked(self) -> bool:
+        """Return whether hooks of a conditioning have patched the weights of this step."""
+        return self.current_patcher.current_hooks is not None
 
     def _check(self, held: HeldStill, noise: Tensor, text: Tensor | None) -> None:
         check_text("TRIP", self.trip_config.unet.cross_attention_dim, text)
@@ -212,13 +202,14 @@ def clean_sampling(config: Any, schedule: NoiseSchedule) -> nn.Module:
     """Return the host's sampling of a schedule of ours."""
     # The floor keeps sigma finite where no signal is left (the samplers of the core have the same).
     table = schedule.alphas_cumprod.clamp(min=2**-24)
+    rising = -table
 
     class Sampling(comfy.model_sampling.ModelSamplingDiscrete, _CleanPrediction):
         def timestep(self, sigma: Tensor) -> Tensor:
             """Return the fractional timestep whose signal power is the sigma's."""
-            signal = 1 / (1 + sigma.double().cpu().square())
-            low = (table > signal.flatten()[:, None]).sum(-1).sub(1).clamp(0, len(table) - 2)
-            share = (table[low] - signal.flatten()) / (table[low] - table[low + 1])
+            signal = 1 / (1 + sigma.double().cpu().flatten().square())
+            low = torch.searchsorted(rising, -signal).sub(1).clamp(0, len(table) - 2)
+            share = (table[low] - signal) / (table[low] - table[low + 1])
             return (low + share.clamp(0, 1)).view(sigma.shape).float().to(sigma.device)
 
     sampling = Sampling(config)

@@ -1,7 +1,7 @@
 """The core's functions on the host's MODEL and VAE wires."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
@@ -14,9 +14,11 @@ from ..trip_core.prior import PriorWeights
 from ..trip_core.stills import check_still_size
 from .held_still import KEY, HeldStill, repeat_frames
 from .held_still import hold as bind
-from .host_model import trip_model
 from .still_fit import fit_image, fit_mask
 from .wishes import Wishes
+
+if TYPE_CHECKING:
+    from .host_model import TRIPBaseModel
 
 
 class HostAutoencoder:
@@ -39,13 +41,12 @@ class HostAutoencoder:
         return self._vae.decode(latents).movedim(-1, 1) * 2 - 1
 
 
-def core_model(model: Any, vae: Any) -> Model:
-    """Return the core's view of a MODEL and its VAE.
+def core_model(base: "TRIPBaseModel", vae: Any) -> Model:
+    """Return the core's view of what is inside of a MODEL, and its VAE.
 
     Raises:
-        ValueError: If the MODEL is not ours or the VAE's latents are not the model's.
+        ValueError: If the VAE's latents are not the model's.
     """
-    base = trip_model(model)
     channels = base.trip_config.channels
     if getattr(vae, "latent_channels", channels) != channels:
         raise ValueError(
@@ -58,13 +59,11 @@ def core_model(model: Any, vae: Any) -> Model:
 
 
 def motion(
-    model: Any, core: Model, small: Tensor, positive: list, strength: float
+    patcher: Any, core: Model, small: Tensor, positive: list, strength: float
 ) -> StillMotion | None:
     """Return how the still moves under the positive text, on the CPU; None without a network."""
     if core.motion is None:
         return None
-    patcher = trip_model(model).motion_patcher
-    assert patcher is not None
     comfy.model_management.load_models_gpu([patcher])
     device = patcher.load_device
     text = positive[0][0]
@@ -83,17 +82,17 @@ def motion(
 
 
 def hold(
-    model: Any, vae: Any, positive: list, negative: list, wishes: Wishes
+    base: "TRIPBaseModel", vae: Any, positive: list, negative: list, wishes: Wishes
 ) -> tuple[list, list, dict[str, Any]]:
     """Hold a TRIP to its still; see ``host_systems.Animator``."""
     wishes.refuse("TRIP", "end_still", "loop", "fs")
-    core = core_model(model, vae)
+    core = core_model(base, vae)
     still = fit_image(wishes.image, wishes.width, wishes.height, wishes.fit)
     kept = None
     if wishes.mask is not None:
         kept = fit_mask(wishes.mask, wishes.image, still, wishes.fit)
     small = fit_to_model(core, still)
-    moved = motion(model, core, small, positive, wishes.motion_strength)
+    moved = motion(base.motion_patcher, core, small, positive, wishes.motion_strength)
     anchor = None
     if moved is not None:
         anchor = Anchor(still, moved, wishes.length, kept, overscan=wishes.fit == "overscan")

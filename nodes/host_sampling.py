@@ -10,7 +10,7 @@ from torch import Tensor
 from ..trip_core.guidance import check_rescale, rescale_guidance
 from . import host
 from .host_systems import animator
-from .sheet import contact_sheet
+from .sheet import Pace, contact_sheet
 
 
 def with_rescale(model: Any, phi: float) -> Any:
@@ -83,12 +83,12 @@ def draw_noise(start: Tensor, seed: int, indices: list[int] | None) -> Tensor:
 
 
 def _callback(model: Any, steps: int) -> Any:
-    progress = host.Progress(steps)
+    progress, pace = host.Progress(steps), Pace()
     latent_format = model.model.latent_format
 
     def after_step(step: int, x0: Tensor, x: Tensor, total: int) -> None:
         del x
-        sheet = contact_sheet(x0, latent_format) if host.shows_previews() else None
-        progress.show(step + 1, total, sheet)
+        due = host.shows_previews() and pace.is_due(last=step + 1 == total)
+        progress.show(step + 1, total, contact_sheet(x0, latent_format) if due else None)
 
     return after_step

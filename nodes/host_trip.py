@@ -12,7 +12,7 @@ from ..trip_core.pipeline import Autoencoder, Model
 
 
 def load(path: Path | None, precision: str) -> tuple[Any, Any, Any]:
-    """Return MODEL, CLIP and VAE; see ``host_systems.System``.
+    """Return MODEL, CLIP and VAE; see ``host_systems.load``.
 
     Args:
         path: A checkpoint, or a folder in diffusers' layout; None for the model that ships.

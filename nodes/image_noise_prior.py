@@ -79,7 +79,7 @@ class ImageNoisePrior:
                     {
                         "default": 1.0, **_SHARE,
                         "tooltip": "How far the frames are held to the still. As trained: 1 for "
-                        "TRIP, 0 for DynamiCrafter.",
+                        "TRIP, 0 for DynamiCrafter. DreamVideo has no prior: leave it at 1.",
                     },
                 ),
                 "decay_over_frames": (
@@ -135,4 +135,4 @@ class ImageNoisePrior:
     ) -> tuple[list, list, dict[str, Any]]:
         """Return conditioning and latents that hold the still."""
         inside = host_systems.animator(model)
-        return inside.hold(model, vae, positive, negative, Wishes(**wishes))
+        return inside.hold(vae, positive, negative, Wishes(**wishes))

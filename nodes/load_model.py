@@ -14,7 +14,7 @@ class LoadTRIPModel:
     CATEGORY = "TRIP"
     DESCRIPTION = (
         "Loads a model. The built-in one is small, runs on any machine and needs no download; "
-        "others (TRIP, DynamiCrafter, ModelScopeT2V) are listed from models/trip."
+        "others (TRIP, DynamiCrafter, DreamVideo, ModelScopeT2V) are listed from models/trip."
     )
     SEARCH_ALIASES: ClassVar = [
         "image to video",
@@ -22,6 +22,7 @@ class LoadTRIPModel:
         "animate",
         "trip",
         "dynamicrafter",
+        "dreamvideo",
         "load checkpoint",
     ]
     FUNCTION = "load"

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..trip_core.metrics.by_frame import FrameSeries
 
 _SIZE = (768, 480)
+_NAMES = 26  # pixels of a panel that its curves' names need
 _INK, _PALE, _GROUND = (40, 40, 46), (214, 214, 220), (250, 250, 252)
 _COLOURS = ((205, 92, 52), (60, 110, 170), (60, 140, 90))
 
@@ -40,11 +41,12 @@ def _panel(
     curves: Sequence[tuple[str, Sequence[float]]],
     least: float,
 ) -> None:
-    """Draw curves in one box, their common scale at least ``least`` high."""
+    """Draw curves in one box below their names, their common scale at least ``least`` high."""
     left, top, right, bottom = box
     values = [value for _, curve in curves for value in curve]
     low, high = min(0.0, *values), max(least, *values)
     low = -least if low < 0 and -low < least else low
+    high += (high - low) * _NAMES / (bottom - top - _NAMES)
 
     def place(index: int, count: int, value: float) -> tuple[float, float]:
         x = left + (right - left) * index / max(count - 1, 1)

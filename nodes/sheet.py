@@ -1,11 +1,28 @@
 """The preview of a clip in the making: nine of its frames, in the colours of its latents."""
 
+import time
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+
+class Pace:
+    """Says when to show the next picture: fast steps need not wait for more than can be seen."""
+
+    def __init__(self, seconds: float = 0.2) -> None:
+        """Show no picture sooner than ``seconds`` after another, but the first and the last."""
+        self._seconds, self._next = seconds, 0.0
+
+    def is_due(self, last: bool) -> bool:
+        """Return whether to show one now."""
+        now = time.monotonic()
+        if now < self._next and not last:
+            return False
+        self._next = now + self._seconds
+        return True
 
 
 def contact_sheet(x0: Tensor, latent_format: Any) -> Image.Image | None:

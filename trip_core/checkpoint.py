@@ -64,8 +64,8 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if CONFIG_KEY not in header.metadata:
         raise ValueError(
             f"{path} is a safetensors file but not a TRIP checkpoint ({_kind(header)}): "
-            f"no {CONFIG_KEY} in its metadata, first keys {first_keys(header)}; "
-            "give a checkpoint made by `train` or a ModelScopeT2V folder"
+            f"no {CONFIG_KEY} in its metadata, first keys {first_keys(header)}; give a TRIP or "
+            "DreamVideo file made by `train`, a DynamiCrafter file or a ModelScopeT2V folder"
         )
     try:
         config = json.loads(header.metadata[CONFIG_KEY])

@@ -94,6 +94,7 @@ class TemporalNoiseFusion(nn.Module):
     def __init__(self, config: FusionConfig, ops: Any = layers) -> None:
         super().__init__()
         self.config = config
+        self._places: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
         width, area = config.width, config.patch_size**2
         self.time_embedding = TimestepEmbedding(width, width, ops)
         self.prior_in = ops.Linear(config.channels * area, width)
@@ -109,7 +110,7 @@ class TemporalNoiseFusion(nn.Module):
 
     def forward(
         self,
-        prior: Tensor,
+        scaled_prior: Tensor,
         residual: Tensor,
         *,
         still: Tensor,
@@ -121,9 +122,10 @@ class TemporalNoiseFusion(nn.Module):
         """Merge the two paths.
 
         Args:
-            prior: Image noise prior, ``[B, C, F, H, W]``, in the dtype to compute the attention in.
+            scaled_prior: Image noise prior times sqrt(1 - alpha_bar), which is bounded where the
+                prior is not, ``[B, C, F, H, W]``, in the dtype to compute the attention in.
             residual: Residual noise, the UNet's, same shape and dtype.
-            still: The clean latents that ``prior`` leads to: the still, ``[B, C, H, W]``, or warped
+            still: The clean latents that the prior leads to: the still, ``[B, C, H, W]``, or warped
                 into every frame, ``[B, C, F, H, W]``.
             residual_x0: The clean latents that ``residual`` leads to, ``[B, C, F, H, W]``.
             trust: Where the gate starts, 0..1, broadcastable to ``[B, 1, F, H, W]``: lambda(i, t),
@@ -135,13 +137,13 @@ class TemporalNoiseFusion(nn.Module):
             ValueError: If a patch does not divide the latents.
         """
         sigma = (1 - alpha_bar.float()).sqrt().view(-1, 1, 1, 1, 1)
-        # The prior grows without bound towards small t; times sigma it does not.
-        correction, gate_shift = self._attend(sigma.to(prior.dtype) * prior, residual, timesteps)
+        correction, gate_shift = self._attend(scaled_prior, residual, timesteps)
         gate, gate_logits = trust, None
         if gate_shift is not None:
             gate_logits = torch.logit(compress_gate(trust.float())) + gate_shift
             gate = gate_logits.sigmoid() * (1 + 2 * GATE_STRETCH) - GATE_STRETCH
-        x0 = blend_towards_still(residual_x0, still, gate) - sigma * correction
+        blend = blend_towards_still(residual_x0, still, gate)
+        x0 = torch.addcmul(blend, sigma, correction, value=-1)
         return Fused(x0, gate, gate_logits)
 
     def _attend(
@@ -156,18 +158,21 @@ class TemporalNoiseFusion(nn.Module):
                 f"the latents' height and width; got {height} x {width}"
             )
         time = F.silu(self.time_embedding(timesteps, residual.dtype))  # [B, D]
-        place = position_encoding(height // patch, width // patch, self.config.width, residual)
-        residual_tokens = self.residual_in(self._patches(residual)) + place  # [B*F, S, D]
-        prior_tokens = self.prior_in(self._patches(prior)) + place
-        both = torch.cat((prior_tokens, residual_tokens), dim=1)  # [B*F, 2S, D]
-
-        tokens = residual_tokens  # [B*F, S, D]
+        rows, columns = height // patch, width // patch
+        key = rows, columns, residual.dtype, residual.device
+        if key not in self._places:  # the same at every step
+            self._places[key] = position_encoding(rows, columns, self.config.width, residual)
+        both = torch.stack(
+            (self.prior_in(self._patches(prior)), self.residual_in(self._patches(residual))), dim=1
+        ).add_(self._places[key])  # [B*F, 2, S, D]
+        tokens = both[:, 1]
+        both = both.flatten(1, 2)
         for block in self.blocks:
             tokens = block(tokens, both, time)
         out = self.proj_out(self.norm_out(tokens)).float()
 
         # Rows of patches back to a video, its channels last in memory.
-        out = out.view(batch, frames, height // patch, width // patch, patch, patch, -1)
+        out = out.view(batch, frames, rows, columns, patch, patch, -1)
         out = out.transpose(3, 4).reshape(batch, frames, height, width, -1).movedim(-1, 1)
         return (out[:, :channels], out[:, channels:]) if self.config.gate else (out, None)
 
@@ -175,10 +180,8 @@ class TemporalNoiseFusion(nn.Module):
         """View ``[B, C, F, H, W]`` as one row of patches for each frame, ``[B*F, S, p*p*C]``."""
         batch, channels, frames, height, width = video.shape
         p = self.config.patch_size
-        # Channels last first: then whole rows of p * C numbers are moved.
-        x = video.movedim(1, -1).contiguous()  # [B, F, H, W, C]
-        x = x.view(batch * frames, height // p, p, width // p, p, channels).transpose(2, 3)
-        return x.reshape(batch * frames, -1, p * p * channels)
+        x = video.view(batch, channels, frames, height // p, p, width // p, p)
+        return x.permute(0, 2, 3, 5, 4, 6, 1).reshape(batch * frames, -1, p * p * channels)
 
 
 class FusionBlock(nn.Module):

@@ -6,6 +6,8 @@ noise or of v: all are affine in :math:`x_0` and the weights of each combination
 same functions take a network's own output, where a system was published so; only the rescale then
 restores the contrast of another quantity.
 
+Branches that are a :class:`Branch` run in one batch where memory allows and it pays.
+
 ==============  ===================================================================================
 TRIP            text, both branches in one batch, after the fusion of each: x0
 DreamVideo      text and picture, each dropped by itself (double-condition): x0
@@ -13,12 +15,68 @@ DynamiCrafter   text with image tokens, or each by a scale (multi-condition): th
 ==============  ===================================================================================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
+import torch
 from torch import Tensor
 
 #: Predicts the clean latents from noisy latents ``[B, C, F, H, W]`` and timesteps ``[B]``.
 Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+#: Bytes up to which branches gain by sharing a batch on a CPU; what leaves its caches takes longer.
+_IN_CACHE = 2**26
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A denoiser that can share a batch with others of its system.
+
+    Attributes:
+        network: ``network(z_t, t, inputs)``.
+        inputs: What is bound: tensors ``[B, ...]``, None, and tuples of these.
+        memory: Bytes that a call needs beside the weights, of its latent places ``B F h w``.
+    """
+
+    network: Callable[[Tensor, Tensor, Any], Tensor]
+    inputs: Any
+    memory: Callable[[int], int]
+
+    def __call__(self, z_t: Tensor, timesteps: Tensor) -> Tensor:
+        """Denoise with what is bound."""
+        return self.network(z_t, timesteps, self.inputs)
+
+
+def answers(denoisers: Sequence[Denoiser], z_t: Tensor, timesteps: Tensor) -> list[Tensor]:
+    """Return what each denoiser says of the same latents; neighbours share a batch if they can."""
+    found: list[Tensor] = []
+    for _, alike in groupby(denoisers, _shapes):
+        found += _answers(list(alike), z_t, timesteps)
+    return found
+
+
+def _answers(alike: Sequence[Denoiser], z_t: Tensor, timesteps: Tensor) -> Sequence[Tensor]:
+    first, count = alike[0], len(alike)
+    places = count * z_t[:, 0].numel()
+    if (
+        count == 1
+        or not isinstance(first, Branch)
+        or first.memory(places) > batch_bytes(z_t.device)
+    ):
+        return [denoise(z_t, timesteps) for denoise in alike]
+    inputs = _concatenated([branch.inputs for branch in alike if isinstance(branch, Branch)])
+    repeated = z_t.repeat(count, *(1,) * (z_t.ndim - 1)), timesteps.repeat(count)
+    return first.network(*repeated, inputs).chunk(count)
+
+
+def batch_bytes(device: torch.device) -> int:
+    """Return how many bytes branches in one batch may take: on CUDA what is free."""
+    if device.type != "cuda":
+        return _IN_CACHE
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def text_guidance(cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
@@ -35,7 +93,7 @@ def text_guidance(cond: Denoiser, uncond: Denoiser, scale: float, rescale: float
         return cond
 
     def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
-        with_text, without = cond(z_t, timesteps), uncond(z_t, timesteps)
+        with_text, without = answers((cond, uncond), z_t, timesteps)
         return rescale_guidance(without + scale * (with_text - without), with_text, rescale)
 
     return denoise
@@ -88,7 +146,7 @@ def text_image_guidance(
         return text_guidance(full, image_only, text_scale, rescale)
 
     def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
-        f, i, n = (branch(z_t, timesteps) for branch in (full, image_only, neither))
+        f, i, n = answers((full, image_only, neither), z_t, timesteps)
         return rescale_guidance(n + image_scale * (i - n) + text_scale * (f - i), f, rescale)
 
     return denoise
@@ -117,3 +175,19 @@ def check_rescale(phi: float) -> None:
     """Raise a ValueError if ``phi`` is not a share."""
     if not 0 <= phi <= 1:
         raise ValueError(f"guidance rescale must be within 0..1; got {phi}; most use 0 or 0.7")
+
+
+def _shapes(denoise: Any) -> Any:
+    """Return what branches of one batch have in common; None for what is no branch."""
+    if isinstance(denoise, Branch):
+        return denoise.network, _shapes(denoise.inputs)
+    if isinstance(denoise, tuple):
+        return tuple(_shapes(part) for part in denoise)
+    return denoise.shape if isinstance(denoise, Tensor) else None
+
+
+def _concatenated(trees: Sequence[Any]) -> Any:
+    first = trees[0]
+    if isinstance(first, tuple):
+        return tuple(_concatenated(parts) for parts in zip(*trees, strict=True))
+    return None if first is None else torch.cat(tuple(trees))

@@ -95,7 +95,7 @@ def load_animator(
     Raises:
         ValueError: If the path is not a model that can be loaded; one sentence that names why.
     """
-    system, found = _find(path)
+    system, found = find_system(path)
     model = load_model(None, device, dtype) if found is None else system.load(found, device, dtype)
     if compile:
         for network in system.networks(model):
@@ -114,12 +114,17 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: If the path is not a model; one sentence that names why.
     """
-    system, found = _find(path)
+    system, found = find_system(path)
     assert found is not None
     return {"system": system.name, **system.info(found)}
 
 
-def _find(path: str | os.PathLike[str] | None) -> tuple[System, Path | None]:
+def find_system(path: str | os.PathLike[str] | None) -> tuple[System, Path | None]:
+    """Return the system of a path, and what of it to load; None: the model that ships.
+
+    Raises:
+        ValueError: If it cannot be read at all; one sentence that names why.
+    """
     if path is None:
         return SYSTEMS[-1], None
     for system in SYSTEMS:

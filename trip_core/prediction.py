@@ -31,7 +31,7 @@ def x0_from(
     if prediction_type == "epsilon":
         return (z_t - sigma * output) / alpha
     if prediction_type == "v_prediction":
-        return alpha * z_t - sigma * output
+        return torch.addcmul(alpha * z_t, sigma, output, value=-1)
     return output
 
 
@@ -46,7 +46,7 @@ def epsilon_from(
     if prediction_type == "epsilon":
         return output
     if prediction_type == "v_prediction":
-        return alpha * output + sigma * z_t
+        return torch.addcmul(alpha * output, sigma, z_t)
     return (z_t - alpha * output) / sigma
 
 

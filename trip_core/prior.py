@@ -32,10 +32,20 @@ def image_noise_prior(z_t: Tensor, still: Tensor, alpha_bar: Tensor) -> Tensor:
     Raises:
         ValueError: If ``still`` fits neither one frame of ``z_t`` nor all of them.
     """
+    scaled = scaled_image_noise_prior(z_t, still, alpha_bar)
+    return scaled * torch.rsqrt(1 - alpha_bar.to(scaled.dtype)).view(-1, 1, 1, 1, 1)
+
+
+def scaled_image_noise_prior(z_t: Tensor, still: Tensor, alpha_bar: Tensor) -> Tensor:
+    r"""Return the image noise prior times sqrt(1 - alpha_bar): bounded at every t, by no division.
+
+    .. math:: \sqrt{1 - \bar\alpha_t}\, \epsilon^{i \to 1}_t = z^i_t - \sqrt{\bar\alpha_t}\, z^1_0
+
+    Arguments, result and errors as :func:`image_noise_prior`'s.
+    """
     dtype = torch.promote_types(z_t.dtype, torch.float32)
-    still = per_frame(still, z_t).to(dtype)
-    alpha_bar = alpha_bar.to(dtype).view(-1, 1, 1, 1, 1)
-    return (z_t.to(dtype) - alpha_bar.sqrt() * still) * torch.rsqrt(1 - alpha_bar)
+    alpha = alpha_bar.to(dtype).sqrt().view(-1, 1, 1, 1, 1)
+    return torch.addcmul(z_t.to(dtype), alpha, per_frame(still, z_t).to(dtype), value=-1)
 
 
 def blend_towards_still(x0: Tensor, still: Tensor, weight: Tensor) -> Tensor:

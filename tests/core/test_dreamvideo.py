@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from trip_core import guidance
 from trip_core.nn.unet3d import VideoUNet, VideoUNetConfig
 from trip_core.sampling import sample
 from trip_core.systems.dreamvideo import (
@@ -128,6 +129,23 @@ def test_scales_of_one_are_no_guidance_and_each_scale_is_heard(trained, drawn):
     assert guided(1.0, 1.0).equal(plain)
     assert not guided(5.0, 1.0).allclose(plain)
     assert not guided(1.0, 2.0).allclose(plain)
+
+
+def test_branches_in_one_batch_give_the_numbers_of_branches_apart(trained, drawn, monkeypatch):
+    none = torch.zeros_like(drawn["text"])
+
+    def guided(free):
+        monkeypatch.setattr(guidance, "batch_bytes", lambda _: free)
+        batches = []
+        hook = trained.unet.conv_in.register_forward_hook(lambda *_: batches.append(1))
+        denoise = trained.guided(drawn["text"], none, drawn["reference"], 5.0, 2.0)
+        out = denoise(drawn["z_t"], drawn["timesteps"])
+        hook.remove()
+        return out, len(batches)
+
+    (together, two), (apart, three) = guided(2**30), guided(0)
+    assert (two, three) == (2, 3)  # without a picture the side branch does not run at all
+    assert (together - apart).norm() <= 1e-5 * apart.norm()
 
 
 def test_one_picture_and_other_words_give_another_clip(trained, drawn):

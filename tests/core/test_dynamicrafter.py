@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from trip_core import sampling
+from trip_core import guidance, sampling
 from trip_core.dynamicrafter_file import (
     RESAMPLER,
     UNET,
@@ -304,6 +304,24 @@ def test_an_image_scale_of_its_own_is_heard_and_one_scale_is_plain_guidance(tiny
     same = guided(image_only=image_only, scale=3.0, image_scale=3.0)
     torch.testing.assert_close(plain, same, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(plain, guided(image_only=image_only, scale=3.0, image_scale=1.5))
+
+
+def test_branches_in_one_batch_give_the_numbers_of_branches_apart(tiny, monkeypatch, generator):
+    positive, negative = conditioning(generator, batch=2), conditioning(generator, batch=2)
+    branches = positive, negative, replace(positive, text=negative.text)
+    z_t, times = torch.randn(2, 4, 5, 4, 6, generator=generator), torch.tensor([500, 20])
+
+    def guided(free):
+        monkeypatch.setattr(guidance, "batch_bytes", lambda _: free)
+        batches = []
+        hook = tiny.unet.conv_in.register_forward_hook(lambda _, given, __: batches.append(given))
+        out = tiny.denoiser(*branches, scale=5.0, image_scale=2.0, rescale=0.7)(z_t, times)
+        hook.remove()
+        return out, len(batches)
+
+    (together, one), (apart, three) = guided(2**30), guided(0)
+    assert (one, three) == (1, 3)
+    assert (together - apart).norm() <= 1e-5 * apart.norm()
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -1,53 +1,55 @@
-"""What a forward of the full-size network keeps alive, counted without memory for it."""
+"""What a forward of the full-size networks keeps alive, counted without memory for it."""
 
-import weakref
-
+import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from trip_core.systems.dynamicrafter import ACTIVATIONS, PRESETS, DynamiCrafter
+from benchmarks.peak_bytes import PeakBytes
+from trip_core.systems import dreamvideo, dynamicrafter
 
-
-class PeakBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that are alive."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.now, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor):
-                self._see(leaf.untyped_storage())
-        return out
-
-    def _see(self, storage):
-        key = storage._cdata
-        if key not in self.alive:
-            self.alive[key] = storage.nbytes()
-            self.now += self.alive[key]
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, key)
-
-    def _forget(self, key):
-        self.now -= self.alive.pop(key, 0)
+HALF = torch.float16
 
 
-def test_the_memory_of_a_forward_is_known(monkeypatch):
+@pytest.fixture
+def no_scores(monkeypatch):
+    """Attention without its matrix, which is whole on the meta device alone."""
     monkeypatch.setattr(
         torch.nn.functional,
         "scaled_dot_product_attention",
-        lambda query, *_, **__: torch.empty_like(query),  # on the meta device it would be whole
+        lambda query, *_, **__: torch.empty_like(query),
     )
-    branches, frames, height, width = 2, 16, 40, 64
-    with torch.device("meta"), torch.no_grad():
-        network = DynamiCrafter(PRESETS["512"]).to(torch.float16)
-        z_t, times = torch.empty(branches, 4, frames, height, width), torch.zeros(branches).long()
-        text = torch.empty(branches, 77, 1024, dtype=torch.float16)
-        image = torch.empty(branches, frames, 16, 1024, dtype=torch.float16)
-        with PeakBytes() as counted:
-            network(z_t, times, network.context_keys_values(text, image), z_t)
-    numbers = counted.peak / 2 / (branches * frames * height * width * 320)
-    assert 0.8 * ACTIVATIONS < numbers <= ACTIVATIONS
+
+
+@pytest.fixture(scope="module")
+def crafter():
+    with torch.device("meta"):
+        network = dynamicrafter.DynamiCrafter(dynamicrafter.PRESETS["512"])
+    return network.to(HALF).requires_grad_(False)
+
+
+def counted(network, *given):
+    with PeakBytes(network.parameters()) as count, torch.no_grad():
+        network(*given)
+    return count.peak
+
+
+@pytest.mark.usefixtures("no_scores")
+@pytest.mark.parametrize(("branches", "height", "width"), [(1, 72, 128), (2, 40, 64)])
+def test_the_memory_of_a_dynamicrafter_is_known(crafter, branches, height, width):
+    with torch.device("meta"):
+        z_t, times = torch.empty(branches, 4, 16, height, width), torch.zeros(branches).long()
+        text = torch.empty(branches, 77, 1024, dtype=HALF)
+        image = torch.empty(branches, 16, 16, 1024, dtype=HALF)
+        context = crafter.context_keys_values(text, image)
+        used = counted(crafter, z_t, times, context, z_t)
+    assert 0.8 < used / crafter.memory_required(branches * 16 * height * width) <= 1
+
+
+@pytest.mark.usefixtures("no_scores")
+def test_the_memory_of_a_dreamvideo_is_known():
+    with torch.device("meta"):
+        network = dreamvideo.DreamVideo(dreamvideo.PRESETS["dreamvideo"])
+        network.to(HALF).requires_grad_(False)
+        z_t, picture = torch.empty(1, 4, 16, 40, 64), torch.empty(1, 3, 320, 512)
+        text = network.text_keys_values(torch.empty(1, 77, 1024, dtype=HALF))
+        used = counted(network, z_t, torch.zeros(1).long(), text, picture)
+    assert 0.8 < used / network.memory_required(16 * 40 * 64) <= 1

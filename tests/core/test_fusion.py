@@ -5,7 +5,12 @@ import torch
 
 from trip_core.fusion import FusionConfig, TemporalNoiseFusion, compress_gate
 from trip_core.prediction import x0_from
-from trip_core.prior import blend_towards_still, image_noise_prior, prior_weight
+from trip_core.prior import (
+    blend_towards_still,
+    image_noise_prior,
+    prior_weight,
+    scaled_image_noise_prior,
+)
 from trip_core.schedule import noise_schedule
 
 BATCH, CHANNELS, FRAMES, SIZE = 2, 4, 3, 8
@@ -33,7 +38,7 @@ def paths(generator):
     z_t, residual = (torch.randn(shape, generator=generator) for _ in range(2))
     still = torch.randn(BATCH, CHANNELS, SIZE, SIZE, generator=generator)
     return {
-        "prior": image_noise_prior(z_t, still, alpha_bar),
+        "scaled_prior": scaled_image_noise_prior(z_t, still, alpha_bar),
         "residual": residual,
         "still": still,
         "residual_x0": x0_from(residual, z_t, alpha_bar, "epsilon"),
@@ -93,16 +98,17 @@ def test_it_depends_on_the_time_and_on_the_prior(paths, generator):
     fusion = train_a_little(TemporalNoiseFusion(CONFIGS["paper"]), generator)
     whole = fusion(**paths).x0
     later = fusion(**{**paths, "timesteps": paths["timesteps"] + 100}).x0
-    other = fusion(**{**paths, "prior": paths["prior"].flip(-1)}).x0
+    other = fusion(**{**paths, "scaled_prior": paths["scaled_prior"].flip(-1)}).x0
     assert (later - whole).abs().max() > 1e-3 and (other - whole).abs().max() > 1e-3
 
 
 def test_bounded_at_the_smallest_timestep(paths, generator):
     fusion = train_a_little(TemporalNoiseFusion(CONFIGS["paper"]), generator)
     alpha_bar = torch.full((BATCH,), 1 - 1e-6)
-    prior = image_noise_prior(paths["residual"], paths["still"], alpha_bar)
-    assert prior.abs().max() > 1e3
-    fused = fusion(**{**paths, "prior": prior, "alpha_bar": alpha_bar})
+    noisy = paths["residual"], paths["still"], alpha_bar
+    assert image_noise_prior(*noisy).abs().max() > 1e3
+    prior = scaled_image_noise_prior(*noisy)
+    fused = fusion(**{**paths, "scaled_prior": prior, "alpha_bar": alpha_bar})
     blend = blend_towards_still(paths["residual_x0"], paths["still"], fused.gate)
     assert (fused.x0 - blend).abs().max() < 0.1
 
@@ -110,7 +116,7 @@ def test_bounded_at_the_smallest_timestep(paths, generator):
 def test_half_precision_attention_float32_merge(paths, generator):
     fusion = train_a_little(TemporalNoiseFusion(CONFIGS["patches"]), generator)
     exact = fusion(**paths)
-    half = {k: paths[k].bfloat16() for k in ("prior", "residual")}
+    half = {k: paths[k].bfloat16() for k in ("scaled_prior", "residual")}
     close = fusion.bfloat16()(**{**paths, **half})
     assert close.x0.dtype == torch.float32
     assert (close.x0 - exact.x0).abs().mean() < 0.05 * exact.x0.abs().mean()

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from trip_core import guidance
 from trip_core.guidance import (
+    Branch,
     batched_text_guidance,
     rescale_guidance,
     text_guidance,
@@ -66,6 +68,28 @@ def test_one_batch_for_both_branches_gives_the_same(inputs):
         )
 
     torch.testing.assert_close(batched_text_guidance(both, 7.5, rescale=0.7)(*inputs), apart)
+
+
+@pytest.mark.parametrize(("free", "calls"), [(100 * 360, 1), (10, 3)])
+def test_branches_share_a_batch_where_memory_allows(inputs, monkeypatch, free, calls):
+    batches = []
+
+    def network(z_t, t, bound):
+        batches.append(len(z_t))
+        (weight, bias), nothing = bound
+        assert nothing is None and len(weight) == len(t) == len(z_t)
+        return weight * z_t + bias * t.view(-1, 1, 1, 1, 1)
+
+    def branch(weight, bias):
+        rows = torch.full((2, 1, 1, 1, 1), weight), torch.full((2, 1, 1, 1, 1), bias)
+        return Branch(network, (rows, None), lambda places: 100 * places)
+
+    monkeypatch.setattr(guidance, "batch_bytes", lambda _: 3 * free)
+    numbers = (0.5, 1e-3), (0.1, 0.0), (-0.2, 2e-3)
+    plain = text_image_guidance(*(linear_denoiser(*pair) for pair in numbers), 5.0, 2.0, 0.7)
+    ours = text_image_guidance(*(branch(*pair) for pair in numbers), 5.0, 2.0, 0.7)
+    torch.testing.assert_close(ours(*inputs), plain(*inputs), rtol=1e-5, atol=1e-5)
+    assert len(batches) == calls and sum(batches) == 6
 
 
 def test_double_condition_guidance_falls_back_to_the_single_ones(inputs):

@@ -242,4 +242,4 @@ def test_compiles_without_a_break():
     args = inputs(shallow, frames=3, size=(4, 4))
     with torch.no_grad():
         compiled = torch.compile(unet, backend="eager", fullgraph=True)
-        assert error(compiled(*args), unet(*args)) < 1e-6
+        assert error(compiled(*args), unet(*args)) < 1e-5

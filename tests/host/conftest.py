@@ -69,7 +69,7 @@ class Host:
         command = [python_of(folder), "main.py", "--cpu"]
         command += ["--base-directory", str(base), "--port", str(self.port)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "trip"]
-        command += ["tiny_vision"]
+        command += ["tiny_vision", "stopwatch"]
         command += ["--preview-method", "latent2rgb", "--preview-size", "256"]
         command += ["--database-url", f"sqlite:///{base / 'db.sqlite'}"]
         with open(self.log, "w") as log:

@@ -1,7 +1,8 @@
 """What a host does to our MODEL's weights; runs in the host's own Python, without its server.
 
 ``python inside.py PACK CHECKPOINT`` in the host's folder prints one JSON object: by state of the
-weights, the network's answer (a few numbers) and how many of its products were the core's.
+weights, the network's answer (a few numbers) and how many of its products were the core's; for
+samplings, how often the text was projected.
 """
 
 import importlib.util
@@ -17,6 +18,7 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 
+import comfy.hooks  # noqa: E402
 import comfy.ops  # noqa: E402
 import comfy.sd  # noqa: E402
 import torch  # noqa: E402
@@ -27,7 +29,7 @@ spec = importlib.util.spec_from_file_location(
 sys.modules["trip"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["trip"])
 
-from trip.nodes import host_model, host_network, host_trip  # noqa: E402
+from trip.nodes import host_model, host_network, host_sampling, host_trip  # noqa: E402
 from trip.nodes.held_still import BoundStill, HeldStill  # noqa: E402
 from trip.trip_core.checkpoint import load_model  # noqa: E402
 from trip.trip_core.nn import layers  # noqa: E402
@@ -56,7 +58,7 @@ def draw(*shape):
 
 
 still = draw(1, sizes.out_channels, 8, 8)
-bound = BoundStill(HeldStill(still, FRAMES, PriorWeights(0, 0, 0)), still, None, None, None)
+held = HeldStill(still, FRAMES, PriorWeights(0, 0, 0))
 text = draw(FRAMES, 6, sizes.cross_attention_dim)
 given = (draw(FRAMES, sizes.out_channels, 8, 8), torch.full((FRAMES,), 500), text)
 rows, columns = model.get_model_object(PATCHED).weight.shape
@@ -68,7 +70,7 @@ def answer(name, network):
     """Note what the network says now."""
     counted.clear()
     with torch.no_grad():
-        out = network(*given, {}, trip=bound)
+        out = network(*given, {}, trip=BoundStill(held, still, None, None, None))
     found[name] = {"values": out.flatten()[:64].tolist(), "products": len(counted)}
 
 
@@ -95,6 +97,37 @@ model.load(CPU, lowvram_model_memory=1)
 answer("offloaded", model.model.diffusion_model)
 model.unpatch_model(CPU)
 answer("plain again", model.patch_model(CPU).diffusion_model)
+
+READER = "diffusion_model.trip.unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+rows, columns = model.get_model_object(READER).weight.shape
+pair = {f"{READER}.lora_up.weight": draw(rows, 2), f"{READER}.lora_down.weight": draw(2, columns)}
+fading = comfy.hooks.create_hook_lora(pair, 1.0, 0.0)
+keyframes = comfy.hooks.HookKeyframeGroup()
+keyframes.add(comfy.hooks.HookKeyframe(1.0, 0.0))
+keyframes.add(comfy.hooks.HookKeyframe(-1.0, 0.5))
+fading.set_keyframes_on_hooks(keyframes)
+
+
+def sampled(name, **hooks):
+    """Note what 4 steps with two branches give, and how often the text was projected."""
+    unet, projected = model.model.diffusion_model.trip.unet, []
+    project = unet.text_keys_values
+    unet.text_keys_values = lambda text: projected.append(1) or project(text)
+    words = [[text[:1], {"trip": held, **hooks}]], [[text[1:2], {"trip": held}]]
+    start = {"samples": still.expand(FRAMES, -1, -1, -1)}
+    with torch.no_grad():
+        out = host_sampling.sample(
+            model, *words, start, 0, 4, 2.0, "ddim", "ddim_uniform", denoise=1.0
+        )
+    del unet.text_keys_values
+    found[name] = {"values": out.flatten()[:64].tolist(), "products": len(projected)}
+
+
+sampled("sampled")
+sampled("sampled, fading LoRA", hooks=fading)
+host_model.KeptText = lambda _: lambda make, text: make(text)
+sampled("sampled, nothing kept")
+sampled("sampled, fading LoRA, nothing kept", hooks=fading)
 
 small = torch.float8_e4m3fn
 casting = comfy.ops.pick_operations(small, torch.float32)

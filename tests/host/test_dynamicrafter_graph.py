@@ -185,14 +185,29 @@ def test_the_workflows_run_on_the_miniature(comfy, base, name):
         elif kind == "CLIPTextEncode":
             inputs["clip"] = ["1", 1]
         elif kind == "TRIP_ImageNoisePrior":
-            inputs |= {"width": 64, "height": 32}
+            inputs |= {"width": 64, "height": 32, "length": 8}  # all that the miniature knows
+        elif kind == "LatentFromBatch":
+            inputs["length"] = 7
         elif kind == "TRIP_Sampler":
             inputs["steps"] = 2
     graph["3"] = node("TinyVision")
     del graph["2"]
     outputs = comfy.outputs(graph)
     video = read_video(comfy.path(outputs["12"]["images"][0]))
-    assert video.shape == (15 if name == "seamless_loop" else 16, 3, 32, 64)
+    assert video.shape == (7 if name == "seamless_loop" else 8, 3, 32, 64)
+
+
+def test_encoders_beside_a_file_are_not_listed(comfy, files):
+    encoder = files / "text_encoder" / "model.safetensors"
+    encoder.parent.mkdir()
+    encoder.write_bytes((files / "pruned.safetensors").read_bytes())
+    inputs = comfy.get("/object_info/TRIP_LoadModel")["TRIP_LoadModel"]["input"]["required"]
+    encoder.unlink()
+    encoder.parent.rmdir()
+    assert [name for name in inputs["model_name"][0] if name.startswith("crafter/")] == [
+        f"crafter/{name}"
+        for name in ("eps.safetensors", "model.ckpt", "pruned.safetensors", "v.safetensors")
+    ]
 
 
 WRONG = {
@@ -207,6 +222,7 @@ WRONG = {
     "a side between": ({"5": {"width": 66}}, "multiples of 4 pixels; got 66 x 32"),
     "nothing moves": ({"5": {"prior_strength": 1.0}}, "nothing moves; set prior_strength to 0"),
     "a loop to another still": ({"5": {"loop": True, "end_still": ["4", 0]}}, "switch loop off"),
+    "a long loop": ({"5": {"loop": True, "length": 9}}, "at most 8 frames"),
     "another model's wish": ({"1": {"model_name": "tiny.safetensors"}, "5": {"loop": True}},
         "loop is for DynamiCrafter models, and this is a TRIP model"),
 }  # fmt: skip

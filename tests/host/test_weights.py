@@ -69,6 +69,17 @@ def test_fp8_weights_are_cast_by_the_host(states):
     assert near(ours, states["plain"][0], 0.3)
 
 
+def test_the_text_is_projected_once_a_sampling(states):
+    values, projected = states["sampled"]
+    assert projected == 1 and torch.equal(values, states["sampled, nothing kept"][0])
+
+
+def test_a_lora_that_changes_from_step_to_step_counts_in_every_step(states):
+    values, projected = states["sampled, fading LoRA"]
+    assert projected > 4 and torch.equal(values, states["sampled, fading LoRA, nothing kept"][0])
+    assert not near(values, states["sampled"][0], 1e-3)
+
+
 def latents(comfy, name, **changes):
     """Sample; return the latents."""
     graph = prepared("tiny_paper.safetensors") | {

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from trip_core.models import SYSTEMS
 from trip_core.prior import PriorWeights, blend_towards_still
 from trip_core.systems.dynamicrafter import PRESETS
 
@@ -52,6 +53,14 @@ def test_two_stills_stand_at_the_ends_and_each_half_is_held_to_its_own(hold, wis
     x0 = torch.zeros(frames, 4, 40, 64)
     fused = held.towards_stills(x0, held.anchors, torch.tensor([0.5]))
     assert fused[0].equal(held.stills[0, :, 0]) and fused[-1].equal(held.stills[0, :, -1])
+
+
+@pytest.mark.parametrize("two", [{"loop": True}, {"end_still": torch.rand(1, 80, 128, 3)}])
+def test_a_clip_between_two_stills_is_no_longer_than_the_trained_ones(hold, wishes, two):
+    assert hold(replace(wishes, length=16, **two))[0].num_frames == 16
+    with pytest.raises(ValueError, match=r"at most 16 frames.*got length 17: set it to 16"):
+        hold(replace(wishes, length=17, **two))
+    assert hold(replace(wishes, length=17))[0].num_frames == 17
 
 
 def test_a_loop_returns_to_the_still(hold, wishes):
@@ -123,7 +132,7 @@ def test_the_whole_picture_is_seen_and_grey_for_the_negative(part):
 
 def test_one_table_picks_the_system(part, tmp_path):
     systems = part("host_systems")
-    assert systems.SYSTEMS[-1].name == "TRIP"
+    assert list(systems.ADAPTERS) == [system.name for system in SYSTEMS]
     (tmp_path / "old.ckpt").write_bytes(b"PK\x03\x04" + bytes(60))
     with pytest.raises(ValueError, match="python -m trip_core convert"):
         systems.load(str(tmp_path / "old.ckpt"), "auto")

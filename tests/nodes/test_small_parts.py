@@ -10,6 +10,7 @@ from PIL import Image
 from tests.nodes.conftest import PACK
 from tests.tiny import save_tiny
 from trip_core.checkpoint import load_model
+from trip_core.metrics.by_frame import FrameSeries
 from trip_core.prior import PriorWeights
 from trip_core.stills import read_still
 
@@ -51,6 +52,25 @@ def test_holding_changes_no_one_elses_conditioning(part):
     conditioning = [[torch.zeros(1, 2, 4), values]]
     held = part("held_still").hold(conditioning, "still")
     assert held[0][1]["trip"] == "still" and "trip" not in values
+
+
+def test_a_text_is_projected_once_while_it_and_the_weights_stay(part):
+    made, hooked = [], []
+    kept = part("kept_text").KeptText(lambda: bool(hooked))
+
+    def make(text):
+        made.append(text)
+        return len(made)
+
+    text = torch.randn(1, 3, 4)
+    assert [kept(make, text.clone()) for _ in range(3)] == [1, 1, 1]
+    assert kept(make, text + 1) == 2  # another text
+    assert kept(make, torch.cat((text, text))) == 3  # another batch
+    assert kept(make, text.double()) == 4  # another type
+    hooked.append(True)
+    assert [kept(make, text.double()) for _ in range(2)] == [5, 6]  # weights change each step
+    hooked.clear()
+    assert kept(make, text.double()) == 4
 
 
 # The still
@@ -123,6 +143,14 @@ def test_the_sheet_shows_the_whole_clip(part, frames, shape):
         assert sheet.getpixel((0, 0)) == (0, 0, 0) and sheet.getpixel((17, 17)) == (255, 255, 255)
 
 
+def test_previews_keep_a_pace_and_end_with_the_last_step(part, monkeypatch):
+    sheet, clock = part("sheet"), iter([10.0, 10.1, 10.19, 10.2, 10.3, 10.31])
+    monkeypatch.setattr(sheet.time, "monotonic", lambda: next(clock))
+    pace = sheet.Pace(0.2)
+    shown = [pace.is_due(last) for last in (False,) * 5 + (True,)]
+    assert shown == [True, False, False, True, False, True]
+
+
 # Image Noise Prior (any model)
 
 
@@ -188,6 +216,15 @@ def test_drift_and_a_foreign_first_frame_are_named(nodes, folder, part, monkeypa
     frames = torch.cat([still + 0.08 * k for k in range(1, 5)])
     text = nodes["TRIP_AnimationReport"]().report(frames, still)["result"][0]
     assert "not the still" in text and "Colours drift" in text
+
+
+def test_the_plots_curves_leave_their_names_readable(part):
+    flat = [0.0, 0.025] + [0.0235] * 14
+    series = FrameSeries(first_frame_psnr=40.0, colour=flat, brightness=flat, change=flat)
+    picture = part("report_plot").draw_series(series)
+    for top in (24, 226):
+        beside_the_names = picture.crop((400, top + 4, 740, top + 22))
+        assert len(beside_the_names.getcolors()) == 1
 
 
 def test_without_opencv_the_report_says_so(part, monkeypatch):

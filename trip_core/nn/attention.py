@@ -137,12 +137,10 @@ class GEGLU(nn.Module):
         """Map ``[..., C]`` to ``[..., out_channels]``."""
         if tokens.device.type == "cpu" and type(self.proj) is layers.Linear:
             # Two products: what a CPU then multiplies number by number lies in one piece each.
-            weights, biases = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
-            value, gate = (
-                layers.linear(tokens, w, b) for w, b in zip(weights, biases, strict=True)
-            )
-        else:  # one, which may be a host's own
-            value, gate = self.proj(tokens).chunk(2, dim=-1)
+            (value, gate), (shift, gate_shift) = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
+            gates = layers.linear(tokens, gate, gate_shift, gelu=True)
+            return gates.mul_(layers.linear(tokens, value, shift))
+        value, gate = self.proj(tokens).chunk(2, dim=-1)  # one, which may be a host's own
         return F.gelu(gate).mul_(value)
 
 

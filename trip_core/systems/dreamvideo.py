@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..guidance import Denoiser, text_image_guidance
+from ..guidance import Branch, Denoiser, text_image_guidance
 from ..nn import layers
 from ..nn.attention import KeysValues, SpatialTransformer
 from ..nn.resnet import as_frames, as_images
@@ -38,6 +38,9 @@ from ..nn.unet3d import TextKeysValues, VideoUNet, VideoUNetConfig
 from ..prediction import PredictionType, x0_from
 from ..schedule import ScheduleConfig
 
+#: Numbers alive at once in a forward with a picture, for each latent place, frame, branch and
+#: channel of the first level: 31 at full size, and a fifth more for what kernels take meanwhile.
+ACTIVATIONS = 38
 #: Modules of the base that work along time: trained; the base's other layers are frozen.
 _TEMPORAL = ("temp_convs", "temp_attentions", "transformer_in")
 
@@ -253,16 +256,20 @@ class DreamVideo(nn.Module):
         text = text.to(self._dtype())
         return self.unet.text_keys_values(text), self.retention.keys_values(text)
 
-    def denoiser(self, conditioning: Conditioning) -> Denoiser:
+    def denoiser(self, conditioning: Conditioning) -> Branch:
         """Return ``denoise(z_t, t) -> x0``, the conditioning bound, its text projected once."""
-        text, reference = self.text_keys_values(conditioning.text), conditioning.reference
+        of_unet, of_branch = self.text_keys_values(conditioning.text)
+        inputs = of_unet.layers, of_branch, conditioning.reference
+        return Branch(self._denoise, inputs, self.memory_required)
 
-        def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
-            output = self(z_t, timesteps, text, reference)
-            alpha_bar = self.schedule.alpha_bar(timesteps)
-            return x0_from(output, z_t, alpha_bar, self.config.prediction_type)
+    def memory_required(self, places: int) -> int:
+        """Return the bytes that a forward needs beside the weights.
 
-        return denoise
+        Args:
+            places: Of the latents, of all frames and items: ``B F h w``.
+        """
+        width = self.config.unet.block_out_channels[0]
+        return places * width * ACTIVATIONS * self._dtype().itemsize
 
     def guided(
         self,
@@ -301,6 +308,12 @@ class DreamVideo(nn.Module):
         """Leave gradients to the branch and to the base's layers along time, as the paper does."""
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_(any(part in name.split(".") for part in _TEMPORAL))
+
+    def _denoise(self, z_t: Tensor, timesteps: Tensor, inputs: Any) -> Tensor:
+        of_unet, of_branch, reference = inputs
+        output = self(z_t, timesteps, (TextKeysValues(of_unet), of_branch), reference)
+        alpha_bar = self.schedule.alpha_bar(timesteps)
+        return x0_from(output, z_t, alpha_bar, self.config.prediction_type)
 
     def _dtype(self) -> torch.dtype:
         return self.compute_dtype or next(self.parameters()).dtype

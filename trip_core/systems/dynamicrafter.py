@@ -11,7 +11,6 @@ any number of frames (the released code gives a clip that is not 16 frames long 
 of its frames, by a length that it compares with).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..guidance import Denoiser, text_guidance, text_image_guidance
+from ..guidance import Branch, Denoiser, text_guidance, text_image_guidance
 from ..nn import layers
 from ..nn.attention import KeysValues, SpatialTransformer, attend, split_heads
 from ..nn.embeddings import TimestepEmbedding
@@ -83,10 +82,10 @@ class DynamiCrafterConfig:
         return NoiseSchedule(schedule.alphas_cumprod, scale)
 
 
-#: Numbers alive at once in a forward of two branches, for each latent place, frame, branch and
-#: channel of the first level; attention's matrices are not among them: they are never whole in
-#: memory. One branch alone needs a quarter less.
-ACTIVATIONS = 56
+#: Numbers alive at once in a forward, for each latent place, frame, branch and channel of the first
+#: level: 26, and a fifth more for what kernels take while they run. Attention's matrices are not
+#: among them: they are never whole in memory.
+ACTIVATIONS = 32
 
 _512 = DynamiCrafterConfig(rescale_base=0.7)
 #: The released models.
@@ -283,12 +282,20 @@ class DynamiCrafter(nn.Module):
         """
         return frame_tokens(self.resampler(tokens.to(self._dtype())), num_frames)
 
-    def predictor(self, conditioning: Conditioning) -> Callable[[Tensor, Tensor], Tensor]:
+    def predictor(self, conditioning: Conditioning) -> Branch:
         """Return the network's own output as a function of ``z_t`` and timesteps ``[B]``."""
         context = self.context_keys_values(conditioning.text, conditioning.image)
-        return lambda z_t, timesteps: self(
-            z_t, timesteps, context, conditioning.stills, conditioning.pace
-        )
+        inputs = context, conditioning.stills, conditioning.pace
+        return Branch(self._predict, inputs, self.memory_required)
+
+    def memory_required(self, places: int) -> int:
+        """Return the bytes that a forward needs beside the weights.
+
+        Args:
+            places: Of the latents, of all frames and items: ``B F h w``.
+        """
+        width = self.config.unet.block_out_channels[0]
+        return places * width * ACTIVATIONS * self._dtype().itemsize
 
     def denoiser(
         self,
@@ -314,7 +321,7 @@ class DynamiCrafter(nn.Module):
             rescale: Guidance rescale, 0..1; 0.7 was published for the models that predict v.
             prior: The image noise prior on top.
         """
-        predict = self.predictor(positive)
+        predict: Denoiser = self.predictor(positive)
         # The contrast that the rescale restores is that of the network's own output, so guidance
         # comes before x0.
         if negative is not None and image_only is None:
@@ -336,6 +343,9 @@ class DynamiCrafter(nn.Module):
             return blend_towards_still(x0, prior.still, trust)
 
         return denoise
+
+    def _predict(self, z_t: Tensor, timesteps: Tensor, inputs: Any) -> Tensor:
+        return self(z_t, timesteps, *inputs)
 
     def _readers(self) -> list[SpatialTransformer]:
         """Return the blocks that read a context, in the order in which the UNet runs them."""

@@ -1,7 +1,8 @@
 """Training TRIP on clips of the procedural world, in the latents of the trained autoencoder.
 
-Loss on the clean latents after fusion (``clips.clip_error``), and a cross-entropy that teaches the
-gate where the (warped) still already is the answer.
+Loss on the clean latents after fusion (``clips.clip_error``); the same on what the residual path
+says alone, or it would learn only in the few places that the gate leaves to it; and a cross-entropy
+that teaches the gate where the (warped) still already is the answer.
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ class TripOptions(ClipOptions):
     Attributes:
         true_motion: Share of clips whose still is warped by the world's true flow; the others by
             the motion network's.
+        residual_weight: Weight of the residual path's own error, where there is a fusion.
         gate_weight: Weight of the gate's cross-entropy.
         gate_error: Squared latent error at which trust in the warped still has fallen to 1/e.
     """
 
     true_motion: float = 0.5
+    residual_weight: float = 0.5
     gate_weight: float = 0.1
     gate_error: float = 0.1
 
@@ -69,7 +72,7 @@ class TripTask:
         return self._clips.batch(index, self.trip.schedule)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted error of the fused clean latents plus the gate's cross-entropy."""
+        """Return the weighted errors of fused and residual clean latents and of the gate."""
         warped, steps = batch["warped"].float(), batch["timesteps"]
         z_0, z_t = noised(batch, self.trip.schedule)
         motion = self.trip.config.motion
@@ -81,10 +84,14 @@ class TripTask:
             warped if motion else None,
             from_bytes(batch["visibility"]) if motion else None,
         )
-        loss, error = clip_error(out.x0, z_0, self.trip.schedule.alpha_bar(steps))
+        alpha_bar = self.trip.schedule.alpha_bar(steps)
+        loss, error = clip_error(out.x0, z_0, alpha_bar)
         anchor = warped if motion else z_0[:, :, :1]
         distance = (anchor - z_0).square().mean(1, keepdim=True)  # [B, 1, F, h, w]
         parts = {"x0": error, "warp": distance.mean()}
+        if self.trip.config.fusion != "none":
+            alone, parts["residual"] = clip_error(out.residual_x0, z_0, alpha_bar)
+            loss = loss + self.options.residual_weight * alone
         if out.gate_logits is not None:
             trust = compress_gate(torch.exp(-distance / self.options.gate_error))
             gate = F.binary_cross_entropy_with_logits(out.gate_logits.float(), trust)
