@@ -30,6 +30,7 @@ from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_prior import HostAutoencoder
 from .host_trip import preview_colours, vae_state
 from .host_windows import FrameBatch
+from .kept_text import KeptText
 from .still_fit import fit_image
 from .wishes import Wishes
 
@@ -76,6 +77,14 @@ class HeldPicture:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class BoundPicture:
+    """A branch's picture for the network, ``[1, 3, H, W]`` or None, and what keeps its text."""
+
+    picture: Tensor | None
+    text: KeptText
+
+
 class DreamVideoNetwork(HostNetwork):
     """DreamVideo in the host."""
 
@@ -87,7 +96,7 @@ class DreamVideoNetwork(HostNetwork):
         x: Tensor,
         timesteps: Tensor,
         context: Tensor,
-        trip: tuple[Tensor | None, ...] = (),
+        trip: "tuple[BoundPicture, ...]" = (),
         **_: Any,
     ) -> Tensor:
         """Return the clean latents, ``[branches * F, C, h, w]``.
@@ -96,15 +105,16 @@ class DreamVideoNetwork(HostNetwork):
             x: Noisy latents, likewise.
             timesteps: ``[branches * F]``.
             context: Text tokens, ``[branches * F, L, D]``.
-            trip: The picture of each branch, ``[1, 3, H, W]``; None in all of them without.
+            trip: The picture of each branch; all have one, or none has.
         """
         network, branches = self.dreamvideo, len(trip)
         count = len(x) // branches
         z_t = x.unflatten(0, (branches, count)).movedim(1, 2)  # [B, C, F, h, w]
-        pictures = [picture for picture in trip if picture is not None]
+        pictures = [bound.picture for bound in trip if bound.picture is not None]
         reference = torch.cat(pictures) if pictures else None
         times = timesteps[::count]
-        output = network(z_t, times, context[::count], reference)  # one row of text a branch
+        text = trip[0].text(network.text_keys_values, context[::count])  # one row a branch
+        output = network(z_t, times, text, reference)
         alpha_bar = network.schedule.alpha_bar(times)
         x0 = x0_from(output, z_t, alpha_bar, network.config.prediction_type)
         return x0.movedim(2, 1).flatten(0, 1)
@@ -151,7 +161,7 @@ class DreamVideoBaseModel(MeasuredMemory, FrameBatch):
         held = kwargs.get(KEY)
         self._check(held, kwargs["noise"], kwargs.get("cross_attn"))
         picture = None if held is None else held.reference.to(kwargs["device"])
-        out[KEY] = _PictureCond((picture,))
+        out[KEY] = _PictureCond((BoundPicture(picture, self.keep_text()),))
         return out
 
     def _check(self, held: Any, noise: Tensor, text: Tensor | None) -> None:
@@ -183,7 +193,7 @@ class _PictureCond(comfy.conds.CONDConstant):
     """A picture for each branch, or none; branches of one kind run in one batch."""
 
     def can_concat(self, other: Any) -> bool:
-        return (self.cond[0] is None) == (other.cond[0] is None)
+        return (self.cond[0].picture is None) == (other.cond[0].picture is None)
 
     def concat(self, others: list) -> Any:
         return sum((other.cond for other in others), self.cond)

@@ -1,5 +1,6 @@
 """DynamiCrafter in the host: a released file as MODEL, CLIP and VAE."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
 from ..trip_core.systems.dynamicrafter import (
-    Conditioning,
+    ContextKeysValues,
     DynamiCrafter,
     DynamiCrafterConfig,
     frame_tokens,
@@ -27,6 +28,7 @@ from .host_prior import HostAutoencoder
 from .host_released import NoText, build_text, build_vae
 from .host_windows import FrameBatch
 from .image_context import TOKENS
+from .kept_text import KeptText
 from .wishes import Wishes
 
 _NO_TEXT = (
@@ -84,22 +86,31 @@ class DynamiCrafterNetwork(HostNetwork):
         frames = list(range(count)) if window is None else list(window.index_list)
         z_t = x.unflatten(0, (len(trip), count)).movedim(1, 2)  # [B, C, F, h, w]
         network = self.dynamicrafter
-        given = Conditioning(
-            context[::count],  # one row a branch
-            # A window is a clip of its own to the queries: they know no more than 16 frames.
-            frame_tokens(torch.cat([clip.tokens for clip in trip]), count),
-            torch.cat([clip.stills[:, :, frames] for clip in trip]),
-            torch.tensor([clip.pace for clip in trip], device=x.device),
-        )
-        return network.predictor(given)(z_t, timesteps[::count]).movedim(2, 1).flatten(0, 1)
+        # A window is a clip of its own to the queries: they know no more than 16 frames.
+        image = frame_tokens(torch.cat([clip.tokens for clip in trip]), count)
+        read = trip[0].text(network.context_keys_values, context[::count], image)  # a row a branch
+        stills = torch.cat([clip.stills[:, :, frames] for clip in trip])
+        pace = torch.tensor([clip.pace for clip in trip], device=x.device)
+        return network(z_t, timesteps[::count], read, stills, pace).movedim(2, 1).flatten(0, 1)
 
 
+@dataclass(frozen=True, eq=False)
 class BoundClip:
-    """A held clip for the network: scaled, on its device, its image tokens made."""
+    """A held clip for the network: scaled, on its device, its image tokens made.
 
-    def __init__(self, held: HeldClip, stills: Tensor, tokens: Tensor, pace: int) -> None:
-        """Bind; ``stills`` ``[1, C, F, h, w]``, ``tokens`` ``[1, 16, Q, D]``."""
-        self.held, self.stills, self.tokens, self.pace = held, stills, tokens, pace
+    Attributes:
+        held: What it was made from.
+        stills: ``[1, C, F, h, w]``.
+        tokens: Image tokens, ``[1, 16, Q, D]``.
+        pace: As the network's.
+        text: Keeps what the network makes of text and image tokens.
+    """
+
+    held: HeldClip
+    stills: Tensor
+    tokens: Tensor
+    pace: int
+    text: KeptText[ContextKeysValues]
 
 
 class DynamiCrafterBaseModel(MeasuredMemory, FrameBatch):
@@ -141,7 +152,7 @@ class DynamiCrafterBaseModel(MeasuredMemory, FrameBatch):
         with torch.no_grad():
             made = network.resampler(tokens.to(device, network.compute_dtype))
         pace = self.config.pace if held.pace is None else held.pace
-        out[KEY] = _ClipCond((BoundClip(held, stills, made, pace),))
+        out[KEY] = _ClipCond((BoundClip(held, stills, made, pace, self.keep_text()),))
         return out
 
 

@@ -24,7 +24,6 @@ from . import host_prior
 from .held_still import KEY, BoundStill, HeldStill
 from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_windows import FrameBatch
-from .kept_text import KeptText
 from .wishes import Wishes
 
 
@@ -163,11 +162,7 @@ class TRIPBaseModel(FrameBatch):
         video = None if warped is None else warped.movedim(0, 1)[None]
         visible = None if held.visibility is None else held.visibility.to(device)
         kept = None if held.kept is None else held.kept.to(device)
-        return BoundStill(held, still, video, visible, kept, KeptText(self._is_hooked))
-
-    def _is_hooked(self) -> bool:
-        """Return whether hooks of a conditioning have patched the weights of this step."""
-        return self.current_patcher.current_hooks is not None
+        return BoundStill(held, still, video, visible, kept, self.keep_text())
 
     def _check(self, held: HeldStill, noise: Tensor, text: Tensor | None) -> None:
         check_text("TRIP", self.trip_config.unet.cross_attention_dim, text)

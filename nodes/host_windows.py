@@ -1,7 +1,8 @@
-"""Frames as a batch where the host's context windows expect one noise level for all of them.
+"""The host's model of every system here: its frames are a batch, its text is read once a sampling.
 
-ComfyUI 0.3.64 looks for a window's step by comparing the sampler's sigmas with the batch's, which
-fails where every frame of a batch brings its own copy (later hosts compare with the first one).
+Context windows expect one noise level for all frames: ComfyUI 0.3.64 looks for a window's step by
+comparing the sampler's sigmas with the batch's, which fails where every frame of a batch brings its
+own copy (later hosts compare with the first one).
 """
 
 from typing import Any
@@ -10,6 +11,8 @@ import comfy.model_base
 import comfy.patcher_extension
 from torch import Tensor
 
+from .kept_text import KeptText
+
 
 class FrameBatch(comfy.model_base.BaseModel):
     """The host's model where one sigma may stand for a batch of frames."""
@@ -17,6 +20,10 @@ class FrameBatch(comfy.model_base.BaseModel):
     def _apply_model(self, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         t = t.repeat_interleave(len(x) // len(t))
         return super()._apply_model(x, t, *args, **kwargs)
+
+    def keep_text(self) -> KeptText:
+        """Return a keeper for one sampling; hooks of a conditioning may patch the weights."""
+        return KeptText(lambda: self.current_patcher.current_hooks is not None)
 
 
 def allow_windows(patcher: Any) -> None:

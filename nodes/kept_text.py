@@ -12,21 +12,21 @@ Made = TypeVar("Made")
 class KeptText(Generic[Made]):
     """What a network makes of a text, made once while the text and the weights stay the same.
 
-    Hosts hand the text over anew in every step, so it is compared number by number. The weights of
-    a sampling change only where hooks patch them from step to step.
+    Hosts hand its tokens over anew in every step, so they are compared number by number. The
+    weights of a sampling change only where hooks patch them from step to step.
     """
 
     def __init__(self, changing: Callable[[], bool] = lambda: False) -> None:
         """Keep nothing yet; ``changing`` tells whether hooks have patched the weights."""
         self._changing = changing
-        self._kept: tuple[Tensor, Made] | None = None
+        self._kept: tuple[tuple[Tensor, ...], Made] | None = None
 
-    def __call__(self, make: Callable[[Tensor], Made], text: Tensor) -> Made:
-        """Return ``make(text)``, from an earlier step if that is the same."""
+    def __call__(self, make: Callable[..., Made], *tokens: Tensor) -> Made:
+        """Return ``make(*tokens)``, from an earlier step if they are the same."""
         if self._changing():
-            return make(text)
-        if self._kept is None or not _same(self._kept[0], text):
-            self._kept = (text, make(text))
+            return make(*tokens)
+        if self._kept is None or not all(map(_same, self._kept[0], tokens)):
+            self._kept = (tokens, make(*tokens))
         return self._kept[1]
 
 

@@ -29,7 +29,7 @@ spec = importlib.util.spec_from_file_location(
 sys.modules["trip"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["trip"])
 
-from trip.nodes import host_model, host_network, host_sampling, host_trip  # noqa: E402
+from trip.nodes import host_model, host_network, host_sampling, host_trip, host_windows  # noqa: E402
 from trip.nodes.held_still import BoundStill, HeldStill  # noqa: E402
 from trip.trip_core.checkpoint import load_model  # noqa: E402
 from trip.trip_core.nn import layers  # noqa: E402
@@ -125,7 +125,7 @@ def sampled(name, **hooks):
 
 sampled("sampled")
 sampled("sampled, fading LoRA", hooks=fading)
-host_model.KeptText = lambda _: lambda make, text: make(text)
+host_windows.KeptText = lambda _: lambda make, *tokens: make(*tokens)
 sampled("sampled, nothing kept")
 sampled("sampled, fading LoRA, nothing kept", hooks=fading)
 

@@ -58,19 +58,20 @@ def test_a_text_is_projected_once_while_it_and_the_weights_stay(part):
     made, hooked = [], []
     kept = part("kept_text").KeptText(lambda: bool(hooked))
 
-    def make(text):
-        made.append(text)
+    def make(text, image):
+        made.append((text, image))
         return len(made)
 
-    text = torch.randn(1, 3, 4)
-    assert [kept(make, text.clone()) for _ in range(3)] == [1, 1, 1]
-    assert kept(make, text + 1) == 2  # another text
-    assert kept(make, torch.cat((text, text))) == 3  # another batch
-    assert kept(make, text.double()) == 4  # another type
+    text, image = torch.randn(1, 3, 4), torch.randn(1, 2, 4)
+    assert [kept(make, text.clone(), image.clone()) for _ in range(3)] == [1, 1, 1]
+    assert kept(make, text + 1, image) == 2  # another text
+    assert kept(make, torch.cat((text, text)), image) == 3  # another batch
+    assert kept(make, text.double(), image) == 4  # another type
+    assert kept(make, text.double(), image + 1) == 5  # another picture
     hooked.append(True)
-    assert [kept(make, text.double()) for _ in range(2)] == [5, 6]  # weights change each step
+    assert [kept(make, text, image) for _ in range(2)] == [6, 7]  # weights change each step
     hooked.clear()
-    assert kept(make, text.double()) == 4
+    assert kept(make, text.double(), image + 1) == 5
 
 
 # The still
