@@ -124,6 +124,20 @@ def test_an_untrained_motion_trip_with_the_true_flow_starts_near_the_warp(run: P
     torch.testing.assert_close(out.x0[sure], batch["warped"].float()[sure], atol=1e-3, rtol=0)
 
 
+def test_the_residual_path_learns_where_the_gate_trusts_the_still_wholly(run: Path) -> None:
+    _make("small", run)  # makes the stages it stands on
+    learned = []
+    for weight in (0.0, 0.5):
+        options = TripOptions(size=32, num_frames=3, bank=SMALL_BANK, residual_weight=weight)
+        task = TripTask(options, _context(run))
+        batch = task.batch(1)
+        batch["visibility"] = torch.full_like(batch["visibility"], 255)
+        loss, _ = task.loss(batch)
+        (slope,) = torch.autograd.grad(loss, task.trip.unet.conv_out.bias)
+        learned.append(slope.abs().max().item())
+    assert learned[0] < 1e-6 < 1e-3 < learned[1]
+
+
 def test_autoencoder_starts_as_principal_components(run: Path) -> None:
     task = _make("autoencoder", run)
     vae = task.modules["vae"]

@@ -60,9 +60,9 @@ def _clouds(c: Canvas, color: Tensor, lit: Tensor, shaded: Tensor, height: Tenso
     cover, soft = c.uniform(-0.8, 1.2), c.uniform(0.15, 1.6)
     body = smoothstep(cover, cover + soft, shape + 0.4 * (1 - height))
     shade = smoothstep(
-        -1.0, 1.2, c.noise(1.5) * 0.5 + (shape - shape.roll(3, -2)) * c.uniform(2, 8)
+        -1.0, 1.2, c.noise(1.5) * 0.5 + (shape - shape.roll(3, -2)) * c.uniform(2, 12)
     )
-    storm = c.uniform(0.3, 0.9) if c.chance(0.3) else 1.0
+    storm = c.uniform(0.2, 0.9) if c.chance(0.4) else 1.0
     return mix(color, mix(shaded * storm, lit, shade), body * c.uniform(0.35, 1.0))
 
 

@@ -41,7 +41,7 @@ class ClipOptions:
     """Settings of every task that learns clips.
 
     Attributes:
-        preset: One of the system's ``PRESETS``.
+        preset: One of the system's ``PRESETS``; with ``start``, that model's sizes count.
         autoencoder: Stage that trained the autoencoder, or a model's file, or a diffusers folder.
         words: Stage, or a model's file, with the text encoder and the motion network; or a
             diffusers folder with the text encoder.

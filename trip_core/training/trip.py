@@ -6,6 +6,7 @@ that teaches the gate where the (warped) still already is the answer.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..fusion import compress_gate
 from ..sampling import initial_latents, sample, timesteps
-from ..systems.trip import PRESETS, TRIP, Conditioning
+from ..systems.trip import PRESETS, TRIP, Conditioning, TRIPConfig
 from .bank import from_bytes
 from .clips import ClipOptions, Clips, clip_error, noised, warped_clips
 from .sheet import picture_grid
@@ -45,13 +46,8 @@ class TripTask:
 
     def __init__(self, options: TripOptions, context: TaskContext) -> None:
         """Build TRIP, load the frozen networks around it."""
-        if options.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {options.preset!r}")
         self.options = options
-        self.trip = TRIP(PRESETS[options.preset])
-        if options.start:
-            parts, _ = load_start(context.run, options.start)
-            load_into(self.trip, parts["trip"], repr(options.start))
+        self.trip = _start(options, context.run)
         self.trip.to(context.device)
         self.modules: dict[str, nn.Module] = {"trip": self.trip}
         self._clips = Clips(
@@ -118,3 +114,20 @@ class TripTask:
         sampled = sample(self.trip.denoiser(bound), noisy, schedule, steps=options.sheet_steps)
         rows = [self._clips.pictures(latents) for latents in (z_0, warped, sampled)]
         return picture_grid(torch.stack(rows, dim=1).flatten(0, 1))
+
+
+def _start(options: TripOptions, run: Path) -> TRIP:
+    """Return the TRIP that training begins with."""
+    if options.start:
+        parts, made = load_start(run, options.start)
+        if "trip" not in parts:
+            raise ValueError(
+                f"start = {options.start!r} holds no TRIP but {', '.join(parts)}; to begin anew, "
+                "leave start out"
+            )
+        model = TRIP(TRIPConfig.from_dict(made["trip"]))
+        load_into(model, parts["trip"], repr(options.start))
+        return model
+    if options.preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {options.preset!r}")
+    return TRIP(PRESETS[options.preset])
