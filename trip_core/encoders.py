@@ -27,6 +27,9 @@ from .stills import to_bytes
 
 #: Same bytes everywhere ask for a thread count that does not follow the machine's.
 _ENCODER_THREADS = 4
+#: With several, x264 now and then (one small file in a hundred, on a busy machine)
+#: chooses other quantisers for the same frames.
+_ONE_THREAD = ("libx264",)
 #: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
 _BT709, _LIMITED = 1, 1
 
@@ -123,7 +126,8 @@ class AvFile:
         stream.height, stream.width = padded_size(size, format.pixel_format)
         stream.pix_fmt = format.pixel_format
         context = stream.codec_context
-        context.thread_count, context.thread_type = _ENCODER_THREADS, "FRAME"
+        context.thread_count = 1 if format.codec in _ONE_THREAD else _ENCODER_THREADS
+        context.thread_type = "FRAME"
         if format.codec_tag is not None:
             context.codec_tag = format.codec_tag
         self._is_yuv = PIXEL_FORMATS[format.pixel_format].chroma is not None
