@@ -27,8 +27,8 @@ from .stills import to_bytes
 
 #: Same bytes everywhere ask for a thread count that does not follow the machine's.
 _ENCODER_THREADS = 4
-#: With several, x264 now and then (one small file in a hundred, on a busy machine)
-#: chooses other quantisers for the same frames.
+#: x264 has been seen to write other bytes for the same frames on a busy machine: one thread, and
+#: no macroblock tree (``mbtree``), where the difference began.
 _ONE_THREAD = ("libx264",)
 #: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
 _BT709, _LIMITED = 1, 1
@@ -52,7 +52,7 @@ FORMATS: dict[str, VideoFormat] = {
     ".mp4": VideoFormat(
         "mp4",
         "libx264",
-        {"crf": "16", "preset": "medium"},
+        {"crf": "16", "preset": "medium", "x264-params": "mbtree=0"},
         {"movflags": "+faststart", "fflags": "+bitexact"},
         audio_codec="aac",
     ),
