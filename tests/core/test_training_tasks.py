@@ -150,6 +150,9 @@ def test_autoencoder_starts_as_principal_components(run: Path) -> None:
 def test_unknown_stages_presets_and_crops_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="small_paper"):
         TripTask(TripOptions(preset="tiny"), _context(run))
+    _make("small", run)
+    with pytest.raises(ValueError, match="holds no TRIP but"):
+        TripTask(TripOptions(start="autoencoder"), _context(run))
     with pytest.raises(ValueError, match="train stage 'autoencoder'"):
         TripTask(TripOptions(), _context(tmp_path))
     with pytest.raises(ValueError, match="multiple of 8"):

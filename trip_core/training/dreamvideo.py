@@ -19,7 +19,7 @@ from ..systems.dreamvideo import PRESETS, Conditioning, DreamVideo, DreamVideoCo
 from .bank import from_bytes
 from .clips import ClipOptions, Clips, clip_error, noised, pictured_clips
 from .sheet import picture_grid
-from .state import load_into, load_start
+from .state import load_begun, load_into, load_start
 from .task import Batch, TaskContext
 
 
@@ -115,14 +115,10 @@ def _start(options: DreamVideoOptions, run: Path) -> DreamVideo:
     """Return the network as its training begins."""
     config = PRESETS[options.preset]
     if options.start:
-        parts, made = load_start(run, options.start)
-        if "dreamvideo" not in parts:
-            raise ValueError(
-                f"start = {options.start!r} holds no DreamVideo but {', '.join(parts)}; to begin "
-                "from another model's UNet, name it as base"
-            )
-        model = DreamVideo(DreamVideoConfig.from_dict(made["dreamvideo"]))
-        load_into(model, parts["dreamvideo"], repr(options.start))
+        advice = "from another model's UNet, name it as base"
+        tensors, made = load_begun(run, options.start, "dreamvideo", "DreamVideo", advice)
+        model = DreamVideo(DreamVideoConfig.from_dict(made))
+        load_into(model, tensors, repr(options.start))
         return model
     if not options.base:
         return DreamVideo(config)

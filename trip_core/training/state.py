@@ -147,6 +147,32 @@ def load_start(run: Path, start: str) -> tuple[dict[str, dict[str, Tensor]], dic
     }, {name: config[name] for name in names}
 
 
+def load_begun(
+    run: Path, start: str, part: str, system: str, advice: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the one network of ``start`` that training goes on with.
+
+    Args:
+        run: Folder of the run.
+        start: As ``load_start`` takes it.
+        part: Name of the network's tensors there.
+        system: What users call the network.
+        advice: What else can be done, for the error.
+
+    Returns:
+        (its tensors, its configuration).
+
+    Raises:
+        ValueError: If ``start`` cannot be read or holds no such network.
+    """
+    parts, made = load_start(run, start)
+    if part not in parts:
+        raise ValueError(
+            f"start = {start!r} holds no {system} but {', '.join(parts)}; to begin {advice}"
+        )
+    return parts[part], made[part]
+
+
 def load_weights(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Read a stage's final weights.
 

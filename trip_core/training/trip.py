@@ -19,7 +19,7 @@ from ..systems.trip import PRESETS, TRIP, Conditioning, TRIPConfig
 from .bank import from_bytes
 from .clips import ClipOptions, Clips, clip_error, noised, warped_clips
 from .sheet import picture_grid
-from .state import load_into, load_start
+from .state import load_begun, load_into
 from .task import Batch, TaskContext
 
 
@@ -119,14 +119,9 @@ class TripTask:
 def _start(options: TripOptions, run: Path) -> TRIP:
     """Return the TRIP that training begins with."""
     if options.start:
-        parts, made = load_start(run, options.start)
-        if "trip" not in parts:
-            raise ValueError(
-                f"start = {options.start!r} holds no TRIP but {', '.join(parts)}; to begin anew, "
-                "leave start out"
-            )
-        model = TRIP(TRIPConfig.from_dict(made["trip"]))
-        load_into(model, parts["trip"], repr(options.start))
+        tensors, made = load_begun(run, options.start, "trip", "TRIP", "anew, leave start out")
+        model = TRIP(TRIPConfig.from_dict(made))
+        load_into(model, tensors, repr(options.start))
         return model
     if options.preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {options.preset!r}")
