@@ -27,9 +27,6 @@ from .stills import to_bytes
 
 #: Same bytes everywhere ask for a thread count that does not follow the machine's.
 _ENCODER_THREADS = 4
-#: x264 has been seen to write other bytes for the same frames on a busy machine: one thread, and
-#: no macroblock tree (``mbtree``), where the difference began.
-_ONE_THREAD = ("libx264",)
 #: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
 _BT709, _LIMITED = 1, 1
 
@@ -47,7 +44,8 @@ class VideoFormat:
     codec_tag: str | None = None
 
 
-#: The file endings that can be written. ``bitexact`` keeps library versions and random ids out.
+#: The file endings that can be written. ``bitexact`` keeps library versions and random ids out;
+#: x264's macroblock tree now and then gives other bytes for the same frames on a busy machine.
 FORMATS: dict[str, VideoFormat] = {
     ".mp4": VideoFormat(
         "mp4",
@@ -126,7 +124,7 @@ class AvFile:
         stream.height, stream.width = padded_size(size, format.pixel_format)
         stream.pix_fmt = format.pixel_format
         context = stream.codec_context
-        context.thread_count = 1 if format.codec in _ONE_THREAD else _ENCODER_THREADS
+        context.thread_count = _ENCODER_THREADS
         context.thread_type = "FRAME"
         if format.codec_tag is not None:
             context.codec_tag = format.codec_tag
