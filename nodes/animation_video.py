@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from ..trip_core.video_io import read_still, read_video
 
@@ -31,12 +33,31 @@ def animation_video(path: Path, fps: float) -> Any:
             if path.is_dir():
                 frames = torch.stack([read_still(file) for file in sorted(path.glob("*.png"))])
             else:
-                frames = read_video(path)
+                frames = read_video(path).repeat_interleave(_times_shown(path, fps), dim=0)
             rate = Fraction(fps).limit_denominator(1001)
             return VideoComponents(images=frames.movedim(1, -1), audio=None, frame_rate=rate)
 
-        def save_to(self, *args: Any, **options: Any) -> None:
+        def save_to(self, *args: Any, **options: Any) -> Any:
             """Encode as the host does."""
-            VideoFromComponents(self.get_components()).save_to(*args, **options)
+            return VideoFromComponents(self.get_components()).save_to(*args, **options)
+
+        def as_trimmed(self, *args: Any, **options: Any) -> Any:
+            """Trim as the host does; hosts that cannot never ask."""
+            return VideoFromComponents(self.get_components()).as_trimmed(*args, **options)
 
     return AnimationVideo()
+
+
+def _times_shown(path: Path, fps: float) -> Tensor:
+    """Return how many frames each picture of an animation stands for, ``[F]``.
+
+    Pillow writes frames that are equal to the one before as a longer time of that one.
+    """
+    ends = [0]
+    with Image.open(path) as animation:
+        for index in range(getattr(animation, "n_frames", 1)):
+            animation.seek(index)
+            animation.load()  # a WebP knows its time only then
+            ends.append(ends[-1] + animation.info.get("duration", 0))
+    frames = (torch.tensor(ends) * fps / 1000).round().long()
+    return frames.diff().clamp(min=1)

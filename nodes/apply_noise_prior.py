@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..trip_core.prior import PriorWeights, blend_towards_still
+from ..trip_core.prior import UNTRAINED, PriorWeights, blend_towards_still, keep
 from . import host
 
 
@@ -72,7 +72,7 @@ class ApplyNoisePrior:
         still: Any = None, image: Tensor | None = None, vae: Any = None, mask: Tensor | None = None,
     ) -> tuple[Any]:  # fmt: skip
         """Return the model with the prior on its predictions."""
-        weights = PriorWeights(strength, strength * (1 - decay_over_frames), decay_over_time)
+        weights = UNTRAINED.scaled(strength, decay_over_time, decay_over_frames)
         latent = still_latent(still, image, vae)
         patched = model.clone()
         anchor = model.model.process_latent_in(latent)
@@ -123,7 +123,7 @@ def towards_still(latent: Tensor, weights: PriorWeights, mask: Tensor | None) ->
         weight = weights(video.shape[2], alpha_bar.flatten()[:1])  # [1, 1, F, 1, 1]
         if mask is not None:
             kept = F.interpolate(mask[:1, None].float(), video.shape[-2:], mode="area")
-            weight = 1 - (1 - weight) * (1 - kept.to(weight)[:, :, None])
+            weight = keep(weight, kept)
         fused = blend_towards_still(video, anchor.expand_as(video), weight).to(x0.dtype)
         return fused if x0.ndim == 5 else fused[0].movedim(1, 0)
 

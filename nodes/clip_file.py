@@ -1,19 +1,16 @@
 """One clip, one file: what Video Combine does, step by step."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
-from torch import Tensor
-
 from ..trip_core.codecs import CODECS, Codec
-from ..trip_core.encoders import Extras, VideoFormat, metadata_options
+from ..trip_core.encoders import Extras, VideoFormat
 from ..trip_core.planes import PIXEL_FORMATS
-from ..trip_core.stills import to_bytes
 from ..trip_core.video_io import VideoWriter
 from . import host
 from .sources import Source, sound, without_alpha
@@ -82,10 +79,10 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
     codec = CODECS[wishes.codec]
     fps = clip.fps or wishes.fps
     heard = sound(audio or clip.audio, wishes.audio_fit)
-    if heard is not None and wishes.audio_fit == "trim video to audio":
-        clip = clip.limited(max(math.ceil(heard.seconds * fps), 1))
     if wishes.pingpong:
         clip = clip.there_and_back()
+    if heard is not None and wishes.audio_fit == "trim video to audio":
+        clip = clip.limited(max(math.ceil(heard.seconds * fps), 1))
     if heard is not None and audio is None and codec.format.audio_codec is None:
         heard = None  # a video's own sound stays behind where there is no place for it
     frames = clip.frames()
@@ -93,22 +90,24 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
     size = (int(first.shape[1]), int(first.shape[2]))
     format = _format(codec, wishes, has_alpha=len(first) == 4)
     place = host.target(wishes.prefix, codec.suffix, size, wishes.keep)
-    extras = Extras(texts, heard, wishes.plays)
+    writers = [VideoWriter(place.path, fps, format, Extras(texts, heard, wishes.plays))]
     shown = place
-    with contextlib.ExitStack() as files:
-        writers = [files.enter_context(VideoWriter(place.path, fps, format, extras))]
-        if not codec.browser:
-            shown = host.target(f"{wishes.prefix}_preview", _PROXY.suffix, size, keep=False)
-            proxy = VideoWriter(shown.path, fps, _PROXY.format, Extras(sound=heard))
-            writers.append(files.enter_context(proxy))
+    if not codec.plays(format):
+        shown = host.target(f"{wishes.prefix}_preview", _PROXY.suffix, size, keep=False)
+        writers.append(VideoWriter(shown.path, fps, _PROXY.format, Extras(sound=heard)))
+    pictures = []  # of the workflow, beside a file that cannot bring it back
+    if texts and not codec.carries_workflow:
+        beside = place.path.with_suffix(".png")
+        pictures.append(VideoWriter(beside, fps, CODECS["animated PNG"].format, Extras(texts)))
+    with _all_or_none([*writers, *pictures]):
+        for picture in pictures:
+            picture.add(without_alpha(first))
         progress = host.Progress(clip.num_frames)
-        for frame in _chain(first, frames):
+        for frame in itertools.chain([first], frames):
             for writer in writers:
                 writer.add(frame if _keeps_alpha(codec, writer.format) else without_alpha(frame))
             progress.step()
-    if texts and not codec.carries_workflow:
-        _companion(place.path, without_alpha(first), texts)
-    ui: dict[str, Any] = {"images": _entries(place, shown, clip.num_frames)}
+    ui: dict[str, Any] = {"images": _entries(place, shown, writers[0].num_frames)}
     if shown.path.suffix not in ("", ".gif"):  # a GIF so marked would be shown as a video: empty
         ui["animated"] = (True,)
     name = str(PurePosixPath(place.subfolder, place.path.name))
@@ -126,15 +125,18 @@ def _keeps_alpha(codec: Codec, format: VideoFormat) -> bool:
     return PIXEL_FORMATS[format.pixel_format].alpha if format.codec is not None else codec.alpha
 
 
-def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
-    yield first
-    yield from rest
-
-
-def _companion(path: Path, first: Tensor, texts: dict[str, str]) -> None:
-    """Save the first frame beside a file that cannot bring its workflow back."""
-    picture = Image.fromarray(to_bytes(first.detach().float().cpu().clamp(0, 1)))
-    picture.save(path.with_suffix(".png"), **metadata_options("PNG", texts))
+@contextlib.contextmanager
+def _all_or_none(writers: list[VideoWriter]) -> Iterator[None]:
+    """Complete several new files, the first one last; where one fails, none remains."""
+    try:
+        with contextlib.ExitStack() as files:
+            for writer in writers:
+                files.enter_context(writer)
+            yield
+    except BaseException:
+        for writer in writers[1:]:
+            writer.path.unlink(missing_ok=True)
+        raise
 
 
 def _entries(place: host.Target, shown: host.Target, num_frames: int) -> list[dict]:

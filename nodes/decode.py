@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..trip_core.anchor import Anchor
-from ..trip_core.compose import Edges
+from ..trip_core.compose import Edges, needs_generated
 from . import host
 from .held_still import KEY
+from .sources import Source, from_images
 
 #: Frames that are decoded at a time.
 _CHUNK = 8
@@ -51,52 +52,59 @@ class TRIPDecode:
     @torch.no_grad()
     def decode(self, latent: dict[str, Any], vae: Any, edges: Edges) -> tuple[Tensor]:
         """Return the frames, ``[F, H, W, 3]``."""
-        progress = host.Progress(num_frames(latent))
-        frames = progress.through(stream(latent, vae, edges))
+        clip = decoded(latent, vae, edges)
+        frames = host.Progress(clip.num_frames).through(clip.frames())
         first = next(frames)
-        images = torch.empty(num_frames(latent), *first.shape[1:], 3)
+        images = torch.empty(clip.num_frames, *first.shape[1:], len(first))
         images[0] = first.movedim(0, -1)
         for index, frame in enumerate(frames, start=1):
             images[index] = frame.movedim(0, -1)
         return (images,)
 
 
-def num_frames(latent: dict[str, Any]) -> int:
-    """Return how many frames a LATENT holds."""
-    samples: Tensor = latent["samples"]
-    return len(samples) if samples.ndim == 4 else samples.shape[0] * samples.shape[2]
-
-
 @torch.no_grad()
-def stream(latent: dict[str, Any], vae: Any, edges: Edges = "mirror") -> Iterator[Tensor]:
-    """Yield the frames of a LATENT, ``[3, H, W]`` on the CPU, decoded as they are asked for.
+def decoded(latent: dict[str, Any], vae: Any, edges: Edges = "mirror") -> Source:
+    """Return the clip that a LATENT becomes.
+
+    Its frames are decoded as they are asked for; those of video latents ``[B, C, T, h, w]`` at
+    once, for their VAE looks across frames and alone knows how many it makes of T.
 
     Raises:
         ValueError: If the LATENT was cut since Image Noise Prior made it.
     """
+    samples: Tensor = latent["samples"]
     anchor: Anchor | None = latent.get(KEY)
+    if anchor is None and samples.ndim == 5:
+        return from_images(_images(vae, samples))
     if anchor is None:
-        yield from _decoded(latent["samples"], vae)
-        return
-    count = num_frames(latent)
-    if count != anchor.num_frames:
+        return Source(len(samples), lambda: _in_parts(samples, vae), held=False)
+    if len(samples) != anchor.num_frames:
         raise ValueError(
-            f"this LATENT holds {count} frames but its motion is of {anchor.num_frames}; decode it "
-            "whole and cut the frames, or use VAE Decode"
+            f"this LATENT holds {len(samples)} frames but its motion is of {anchor.num_frames}; "
+            "decode it whole and cut the frames, or use VAE Decode"
         )
-    generated = None
-    if edges == "generate" and not anchor.overscan:
-        generated = torch.stack(list(_decoded(latent["samples"], vae)))
-    device = host.compute_device()
-    generated = None if generated is None else generated.to(device)
+    return Source(len(samples), lambda: _moved(samples, vae, anchor, edges), held=False)
+
+
+@torch.no_grad()
+def _moved(samples: Tensor, vae: Any, anchor: Anchor, edges: Edges) -> Iterator[Tensor]:
+    """Move the still's own pixels; places that it does not show are filled."""
+    device, generated = host.compute_device(), None
+    edges = "overscan" if anchor.overscan else edges
+    if needs_generated(anchor.motion, edges):
+        generated = torch.stack(list(_in_parts(samples, vae))).to(device)
     for frame in anchor.to(device).frames(edges=edges, generated=generated):
         yield frame.float().cpu()
 
 
-def _decoded(samples: Tensor, vae: Any) -> Iterator[Tensor]:
-    """Decode frame batches a few at a time; video latents as a whole (their VAE looks across)."""
-    if samples.ndim == 5:
-        yield from vae.decode(samples).flatten(0, 1).movedim(-1, 1)
-        return
+@torch.no_grad()
+def _in_parts(samples: Tensor, vae: Any) -> Iterator[Tensor]:
+    """Decode frame batches ``[F, C, h, w]`` a few at a time."""
     for part in samples.split(_CHUNK):
-        yield from vae.decode(part).movedim(-1, 1)
+        yield from _images(vae, part).movedim(-1, 1)
+
+
+def _images(vae: Any, samples: Tensor) -> Tensor:
+    """Return IMAGE ``[F, H, W, C]``; batches of videos one after another, as VAE Decode does."""
+    images: Tensor = vae.decode(samples)
+    return images.reshape(-1, *images.shape[-3:])

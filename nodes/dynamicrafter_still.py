@@ -1,6 +1,6 @@
 """A DynamiCrafter clip's stills: from the wishes of Image Noise Prior to the network's inputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,10 +8,9 @@ from torch import Tensor
 
 from ..trip_core.pipeline import Autoencoder
 from ..trip_core.pipeline_dynamicrafter import END_PACE, clip_size
-from ..trip_core.prior import PriorWeights, blend_towards_still
-from ..trip_core.systems.dynamicrafter import DynamiCrafterConfig, guide_frames
-from .held_still import WindowedPrior
-from .still_fit import fit_image, fit_mask, wanted_size
+from ..trip_core.prior import StillPrior
+from ..trip_core.systems.dynamicrafter import DynamiCrafterConfig, guide_frames, still_prior
+from .still_fit import fit_image, kept_places, wanted_size
 from .wishes import Wishes
 
 
@@ -23,18 +22,12 @@ class HeldClip:
 
     Attributes:
         stills: What stands beside each frame's noise.
-        anchors: The still that each frame is held to by the prior.
-        prior: Its weights; with two stills, over the frames from either still to the middle.
-        two: The clip leads from one still to another, or back.
-        kept: Where the prior counts fully, ``[1, 1, h, w]`` in 0..1.
+        prior: The image noise prior; None changes nothing.
         pace: In the model's own measure; None is the model's own.
     """
 
     stills: Tensor
-    anchors: Tensor
-    prior: PriorWeights
-    two: bool = False
-    kept: Tensor | None = None
+    prior: StillPrior | None = None
     pace: int | None = None
 
     @property
@@ -45,17 +38,13 @@ class HeldClip:
     @property
     def acts(self) -> bool:
         """Whether the prior changes anything."""
-        return self.prior.first > 0 or self.prior.last > 0 or self.kept is not None
+        return self.prior is not None
 
-    def weights(self, alpha_bar: Tensor) -> Tensor:
-        """Return lambda(i, t), ``[1, 1, F, 1 or h, 1 or w]``, for a noise level ``[1]``."""
-        frames = self.num_frames
-        half = (frames + 1) // 2 if self.two else frames
-        kept = None if self.kept is None else self.kept.to(alpha_bar.device)
-        weights = WindowedPrior(self.prior, half, list(range(half)), kept)(half, alpha_bar)
-        if not self.two:
-            return weights
-        return torch.cat((weights, weights.flip(2)[:, :, frames % 2 :]), dim=2)
+    @property
+    def anchors(self) -> Tensor:
+        """The still that each frame is held to by the prior."""
+        assert self.prior is not None
+        return self.prior.still
 
     def towards_stills(self, x0: Tensor, anchors: Tensor, alpha_bar: Tensor) -> Tensor:
         """Return denoised frames ``[F, C, h, w]`` drawn towards their stills (TRIP^W).
@@ -65,8 +54,9 @@ class HeldClip:
             anchors: ``self.anchors``, scaled.
             alpha_bar: Signal power at t, ``[1]``.
         """
+        assert self.prior is not None
         video = x0.movedim(0, 1)[None]
-        fused = blend_towards_still(video, anchors.to(video), self.weights(alpha_bar))
+        fused = replace(self.prior, still=anchors.to(video)).towards_still(video, alpha_bar)
         return fused[0].movedim(1, 0).to(x0.dtype)
 
 
@@ -96,18 +86,21 @@ def hold_clip(
     if wishes.end_still is not None:
         picture = fit_image(wishes.end_still, width, height, wishes.fit)
         end = vae.encode(picture[None] * 2 - 1)
-    kept = None
-    if wishes.mask is not None:
-        painted = fit_mask(wishes.mask, wishes.image, still, wishes.fit)
-        kept = torch.nn.functional.interpolate(painted, latent.shape[-2:], mode="area")
-    strength = wishes.prior_strength
-    prior = PriorWeights(
-        strength, strength * (1 - wishes.decay_over_frames), wishes.decay_over_time
+    kept = kept_places(wishes.mask, wishes.image, still, wishes.fit)
+    if kept is not None:
+        kept = torch.nn.functional.interpolate(kept, latent.shape[-2:], mode="area")
+    prior = still_prior(
+        latent,
+        end,
+        wishes.length,
+        wishes.prior_strength,
+        wishes.decay_over_frames,
+        wishes.decay_over_time,
+        kept,
     )
     pace = wishes.fs or (None if end is None else END_PACE)
     stills = guide_frames(latent, wishes.length, end).contiguous()
-    anchors = nearer_stills(latent, end, wishes.length)
-    return HeldClip(stills, anchors, prior, end is not None, kept, pace), latent
+    return HeldClip(stills, prior, pace), latent
 
 
 def clip_pixels_size(
@@ -134,15 +127,6 @@ def clip_pixels_size(
     return size
 
 
-def nearer_stills(still: Tensor, end: Tensor | None, num_frames: int) -> Tensor:
-    """Return the still that each frame is nearer to, ``[1, C, F, h, w]``."""
-    if end is None:
-        return still[:, :, None].expand(-1, -1, num_frames, -1, -1)
-    half = (num_frames + 1) // 2
-    parts = [still[:, :, None]] * half + [end[:, :, None]] * (num_frames - half)
-    return torch.cat(parts, dim=2)
-
-
 def check_wishes(config: DynamiCrafterConfig, wishes: Wishes) -> None:
     """Refuse what DynamiCrafter cannot do.
 
@@ -167,12 +151,7 @@ def check_wishes(config: DynamiCrafterConfig, wishes: Wishes) -> None:
             f"motion_strength is for models with a motion network; got {wishes.motion_strength}: "
             "set it back to 1 and use fs for the pace of a DynamiCrafter clip"
         )
-    if wishes.prior_strength == 1 and wishes.decay_over_frames == 0:
-        raise ValueError(
-            "with prior_strength 1 and decay_over_frames 0 every frame of a DynamiCrafter clip is "
-            "its still and nothing moves; set prior_strength to 0, as it was trained, or "
-            "decay_over_frames above 0"
-        )
+    wishes.refuse_motion("DynamiCrafter")
 
 
 def check_conditioning(

@@ -3,11 +3,16 @@
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from ..trip_core.anchor import Anchor
 from ..trip_core.nn.unet3d import TextKeysValues
-from ..trip_core.prior import PriorWeights
+from ..trip_core.pipeline import Model
+from ..trip_core.prior import PriorWeights, keep
+from ..trip_core.stills import check_still_size
 from .kept_text import KeptText
+from .wishes import Wishes
 
 #: Key in conditioning and LATENT dicts.
 KEY = "trip"
@@ -79,9 +84,7 @@ class WindowedPrior:
         """Return lambda(i, t), ``[B, 1, F, 1, 1]``, or ``[B, 1, F, h, w]`` with kept places."""
         del num_frames  # the window's; lambda follows the whole clip
         weight = self.weights(self.num_frames, alpha_bar)[:, :, self.frames]
-        if self.kept is None:
-            return weight
-        return 1 - (1 - weight) * (1 - self.kept[:, :, None])
+        return weight if self.kept is None else keep(weight, self.kept)
 
 
 def hold(conditioning: list, held: object) -> list:
@@ -92,3 +95,39 @@ def hold(conditioning: list, held: object) -> list:
 def repeat_frames(still: Tensor, num_frames: int) -> Tensor:
     """Return ``[1, C, h, w]`` as a batch of frames, ``[F, C, h, w]``."""
     return torch.cat([still] * num_frames)
+
+
+def prior_weights(core: Model, wishes: Wishes) -> PriorWeights:
+    """Return the model's prior weights, changed to taste."""
+    return core.trip.config.prior.scaled(
+        wishes.prior_strength, wishes.decay_over_time, wishes.decay_over_frames
+    )
+
+
+def hold_still(
+    core: Model,
+    small: Tensor,
+    anchor: Anchor | None,
+    length: int,
+    prior: PriorWeights,
+    kept: Tensor | None,
+) -> tuple[HeldStill, Tensor]:
+    """Return what the sampler is held to, and the latents that it starts from.
+
+    Args:
+        core: The model; its autoencoder encodes.
+        small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
+        anchor: Its motion; None for a model without.
+        length: Frames of the clip.
+        prior: Weights.
+        kept: Places that stay, ``[1, 1, H, W]``; an anchor brings its own.
+    """
+    check_still_size(small.shape[-2], small.shape[-1])
+    if anchor is None:
+        still = core.vae.encode(small * 2 - 1)
+        size = (still.shape[-2], still.shape[-1])
+        places = None if kept is None else F.interpolate(kept.float(), size, mode="area")
+        return HeldStill(still, length, prior, kept=places), repeat_frames(still, length)
+    warped, visibility = anchor.latents(core.vae.encode, small[0])
+    places = anchor.kept_at((warped.shape[-2], warped.shape[-1]))
+    return HeldStill(warped[:1], length, prior, warped, visibility, places), warped.clone()

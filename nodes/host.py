@@ -85,6 +85,17 @@ def model_path(name: str) -> str | None:
     return path
 
 
+def model_stamp(name: str) -> str:
+    """Return the times of the files that a listed model is loaded from; "" for the built-in one."""
+    path = model_path(name)
+    if path is None:
+        return ""
+    model = Path(path)
+    folders = [model] if model.is_dir() else [model.parent / part for part in _ENCODER_FOLDERS]
+    files = [model, *(file for folder in folders for file in sorted(folder.rglob("*")))]
+    return " ".join(str(file.stat().st_mtime_ns) for file in files)
+
+
 def _model_folders() -> dict[str, str]:
     """Return diffusers-style folders by their name below a model folder."""
     import folder_paths
@@ -220,13 +231,6 @@ class Progress:
 
         preview = None if picture is None else ("JPEG", picture, args.preview_size)
         self._bar.update_absolute(done, total, preview)
-
-
-def shows_previews() -> bool:
-    """Return whether the host was asked to show pictures while it samples."""
-    from comfy.cli_args import LatentPreviewMethod, args
-
-    return args.preview_method != LatentPreviewMethod.NoPreviews
 
 
 def show(images: Tensor) -> list[dict[str, str]]:

@@ -24,7 +24,6 @@ from ..trip_core.pipeline_dreamvideo import DreamVideoModel, reference_pixels
 from ..trip_core.prediction import x0_from
 from ..trip_core.systems.dreamvideo import DreamVideo
 from .held_still import KEY, repeat_frames
-from .host_memory import MeasuredMemory
 from .host_model import TRIPLatents, build_clip, build_vae, clean_sampling
 from .host_network import DTYPES, HostNetwork, build_patcher, check_text
 from .host_prior import HostAutoencoder
@@ -120,7 +119,7 @@ class DreamVideoNetwork(HostNetwork):
         return x0.movedim(2, 1).flatten(0, 1)
 
 
-class DreamVideoBaseModel(MeasuredMemory, FrameBatch):
+class DreamVideoBaseModel(FrameBatch):
     """The host's model of a DreamVideo."""
 
     def __init__(self, model_config: Any, core: DreamVideoModel) -> None:
@@ -135,6 +134,7 @@ class DreamVideoBaseModel(MeasuredMemory, FrameBatch):
     ) -> tuple[list, list, dict[str, Any]]:
         """See ``host_systems.Animator``."""
         wishes.refuse("DreamVideo", "end_still", "loop", "fs")
+        wishes.refuse_motion("DreamVideo")
         _refuse_prior(wishes)
         channels = self.config.unet.out_channels
         if getattr(vae, "latent_channels", channels) != channels:

@@ -22,7 +22,6 @@ from ..trip_core.tensor_files import read_tensors
 from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
 from .held_still import KEY, hold
 from .host_dynamicrafter_sampling import DynamiCrafterSampling
-from .host_memory import MeasuredMemory
 from .host_network import DTYPES, HostNetwork, build_patcher
 from .host_prior import HostAutoencoder
 from .host_released import NoText, build_text, build_vae
@@ -113,7 +112,7 @@ class BoundClip:
     text: KeptText[ContextKeysValues]
 
 
-class DynamiCrafterBaseModel(MeasuredMemory, FrameBatch):
+class DynamiCrafterBaseModel(FrameBatch):
     """The host's model of a DynamiCrafter."""
 
     def __init__(self, model_config: Any) -> None:

@@ -1,20 +1,17 @@
 """The core's functions on the host's MODEL and VAE wires."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..trip_core.anchor import Anchor
 from ..trip_core.nn.motion_field import StillMotion
 from ..trip_core.pipeline import Model, estimate_motion, fit_to_model
-from ..trip_core.prior import PriorWeights
-from ..trip_core.stills import check_still_size
-from .held_still import KEY, HeldStill, repeat_frames
+from .held_still import KEY, hold_still, prior_weights
 from .held_still import hold as bind
-from .still_fit import fit_image, fit_mask
+from .padded_still import build_anchor
+from .still_fit import fit_image, kept_places
 from .wishes import Wishes
 
 if TYPE_CHECKING:
@@ -87,52 +84,15 @@ def hold(
     """Hold a TRIP to its still; see ``host_systems.Animator``."""
     wishes.refuse("TRIP", "end_still", "loop", "fs")
     core = core_model(base, vae)
+    if core.motion is None:
+        wishes.refuse_motion("TRIP")
     still = fit_image(wishes.image, wishes.width, wishes.height, wishes.fit)
-    kept = None
-    if wishes.mask is not None:
-        kept = fit_mask(wishes.mask, wishes.image, still, wishes.fit)
+    kept = kept_places(wishes.mask, wishes.image, still, wishes.fit)
     small = fit_to_model(core, still)
     moved = motion(base.motion_patcher, core, small, positive, wishes.motion_strength)
     anchor = None
     if moved is not None:
-        anchor = Anchor(still, moved, wishes.length, kept, overscan=wishes.fit == "overscan")
+        anchor = build_anchor(still, moved, wishes, kept)
     held, start = hold_still(core, small, anchor, wishes.length, prior_weights(core, wishes), kept)
     latent = {"samples": start} if anchor is None else {"samples": start, KEY: anchor}
     return bind(positive, held), bind(negative, held), latent
-
-
-def prior_weights(core: Model, wishes: Wishes) -> PriorWeights:
-    """Return the model's prior weights, changed to taste."""
-    weights = core.trip.config.prior.scaled(wishes.prior_strength, wishes.decay_over_time)
-    return replace(weights, last=weights.last * (1 - wishes.decay_over_frames))
-
-
-def hold_still(
-    core: Model,
-    small: Tensor,
-    anchor: Anchor | None,
-    length: int,
-    prior: PriorWeights,
-    kept: Tensor | None,
-) -> tuple[HeldStill, Tensor]:
-    """Return what the sampler is held to, and the latents that it starts from.
-
-    Args:
-        core: The model; its autoencoder encodes.
-        small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
-        anchor: Its motion; None for a model without.
-        length: Frames of the clip.
-        prior: Weights.
-        kept: Painted places, ``[1, 1, H, W]``.
-    """
-    check_still_size(small.shape[-2], small.shape[-1])
-    if anchor is None:
-        still = core.vae.encode(small * 2 - 1)
-        places = None
-        if kept is not None:
-            size = (still.shape[-2], still.shape[-1])
-            places = torch.nn.functional.interpolate(kept.float(), size, mode="area")
-        return HeldStill(still, length, prior, kept=places), repeat_frames(still, length)
-    warped, visibility = anchor.latents(core.vae.encode, small[0])
-    held = HeldStill(warped[:1], length, prior, warped, visibility)
-    return held, warped.clone()

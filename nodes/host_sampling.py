@@ -88,7 +88,7 @@ def _callback(model: Any, steps: int) -> Any:
 
     def after_step(step: int, x0: Tensor, x: Tensor, total: int) -> None:
         del x
-        due = host.shows_previews() and pace.is_due(last=step + 1 == total)
+        due = pace.is_due(last=step + 1 == total)
         progress.show(step + 1, total, contact_sheet(x0, latent_format) if due else None)
 
     return after_step

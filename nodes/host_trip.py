@@ -36,13 +36,15 @@ def _load_folder(folder: Path, precision: str) -> tuple[Any, Any, Any]:
 
     trip, defaults = load_system(folder, "cpu", torch.float32)
     vae, text = encoder_tensors(folder)
+    try:
+        clip = host_released.build_text(text)
+        decoder = host_released.build_vae(comfy.diffusers_convert.convert_vae_state_dict(vae))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
     none: Any = None
     core = Model(trip, none, none, defaults=defaults)
-    return (
-        host_model.build_model(core, precision, comfy.latent_formats.SD15()),
-        host_released.build_text(text),
-        host_released.build_vae(comfy.diffusers_convert.convert_vae_state_dict(vae)),
-    )
+    model = host_model.build_model(core, precision, comfy.latent_formats.SD15())
+    return model, clip, decoder
 
 
 def vae_state(core: Model) -> dict[str, Tensor]:

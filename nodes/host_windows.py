@@ -21,6 +21,18 @@ class FrameBatch(comfy.model_base.BaseModel):
         t = t.repeat_interleave(len(x) // len(t))
         return super()._apply_model(x, t, *args, **kwargs)
 
+    def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
+        """Return the bytes that a forward needs beside the weights, as the network itself says.
+
+        Args:
+            input_shape: ``[branches * F, C, h, w]``.
+            cond_shapes: Not needed.
+        """
+        del cond_shapes
+        network: Any = self.diffusion_model
+        frames, _, height, width = input_shape
+        return network.get_submodule(network.part).memory_required(frames * height * width)
+
     def keep_text(self) -> KeptText:
         """Return a keeper for one sampling; hooks of a conditioning may patch the weights."""
         return KeptText(lambda: self.current_patcher.current_hooks is not None)

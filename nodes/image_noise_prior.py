@@ -59,7 +59,7 @@ class ImageNoisePrior:
                     {
                         "tooltip": "If the still has another shape: cut it, add borders, or "
                         "stretch it. overscan cuts, and shows so much less of the picture that a "
-                        "moving camera never leaves it."
+                        "moving camera never leaves it. It is for models with a motion network."
                     },
                 ),
                 "length": (
@@ -93,7 +93,8 @@ class ImageNoisePrior:
                     "FLOAT",
                     {
                         "default": 0.0, "min": 0.0, "max": 8.0, "step": 0.05,
-                        "tooltip": "How much earlier the sampling lets go of it; 0 is as trained.",
+                        "tooltip": "How early the sampling lets go of the frames after the first; "
+                        "0 is as trained, larger is earlier.",
                     },
                 ),
             },

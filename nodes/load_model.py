@@ -1,6 +1,5 @@
 """Load TRIP Model: MODEL, CLIP and VAE of a checkpoint, or of the model that ships."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 from . import host, host_systems
@@ -43,8 +42,8 @@ class LoadTRIPModel:
                     host.model_names(),
                     {
                         "tooltip": "The built-in model, or what lies in models/trip: .safetensors "
-                        "files of TRIP and DynamiCrafter, and ModelScopeT2V or ZeroScope folders "
-                        "in diffusers' layout."
+                        "files of TRIP, DynamiCrafter and DreamVideo, and ModelScopeT2V or "
+                        "ZeroScope folders in diffusers' layout."
                     },
                 ),
                 "precision": (
@@ -59,10 +58,8 @@ class LoadTRIPModel:
 
     @classmethod
     def IS_CHANGED(cls, model_name: str, precision: str) -> str:
-        """Load again when the file changed."""
-        path = host.model_path(model_name)
-        stamp = 0 if path is None else Path(path).stat().st_mtime_ns
-        return f"{model_name} {precision} {stamp}"
+        """Load again when a file changed, the model's own or an encoder's beside it."""
+        return f"{model_name} {precision} {host.model_stamp(model_name)}"
 
     def load(self, model_name: str, precision: str) -> tuple[Any, Any, Any]:
         """Return the model in the host's own types."""

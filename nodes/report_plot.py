@@ -6,31 +6,31 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..trip_core.metrics.by_frame import FrameSeries
 
-_SIZE = (768, 480)
+_WIDTH, _HEIGHT, _MARGIN = 768, 146, 28  # pixels of the picture; of a panel; around it
 _NAMES = 26  # pixels of a panel that its curves' names need
 _INK, _PALE, _GROUND = (40, 40, 46), (214, 214, 220), (250, 250, 252)
 _COLOURS = ((205, 92, 52), (60, 110, 170), (60, 140, 90))
 
 
 def draw_series(series: FrameSeries) -> Image.Image:
-    """Return three panels over the frames: drift, change (or motion), and the warnings below."""
-    picture = Image.new("RGB", _SIZE, _GROUND)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    """Return a panel of each kind of figure over the frames, and the warnings below."""
     drift = [
         ("colour drift, %", _percent(series.colour)),
         ("brightness drift, %", _percent(series.brightness)),
     ]
-    moves = (
-        [("motion, px/frame", series.motion)]
-        if series.motion
-        else [("change from frame to frame, %", _percent(series.change))]
-    )
-    _panel(draw, font, (60, 24, 748, 190), drift, least=2.0)
-    _panel(draw, font, (60, 226, 748, 372), moves, least=0.5)
+    panels = [(drift, 2.0), ([("change from frame to frame, %", _percent(series.change))], 0.5)]
+    if series.motion:
+        panels.append(([("motion, px/frame", series.motion)], 0.5))
+    words = _MARGIN + len(panels) * (_HEIGHT + _MARGIN)  # where they begin, pixels from the top
+    picture = Image.new("RGB", (_WIDTH, words + 100), _GROUND)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    for row, (curves, least) in enumerate(panels):
+        top = _MARGIN + row * (_HEIGHT + _MARGIN)
+        _panel(draw, font, (60, top, _WIDTH - 20, top + _HEIGHT), curves, least)
     lines = series.warnings() or ["Nothing to complain about."]
     head = f"first frame {series.first_frame_psnr:.1f} dB, {len(series.colour)} frames"
     for row, line in enumerate([head, *lines][:4]):
-        draw.text((60, 396 + 20 * row), line, fill=_INK, font=font)
+        draw.text((60, words + 20 * row), line, fill=_INK, font=font)
     return picture
 
 

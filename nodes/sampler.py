@@ -33,7 +33,9 @@ class TRIPSampler:
                     {
                         "default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF,
                         "control_after_generate": True,
-                        "tooltip": "The same seed gives the same clip, on any machine.",
+                        "tooltip": "The same seed gives the same clip. Its first noise is the same "
+                        "on any machine; samplers that add noise on the way (ancestral, SDE) may "
+                        "draw theirs on the device they run on.",
                     },
                 ),
                 "steps": (

@@ -61,6 +61,9 @@ class Source:
 def source(images: Tensor | None, latent: Any, vae: Any, video: Any) -> Source:
     """Return the one clip that is connected.
 
+    A VIDEO's frames are loaded whole: a file behind it may still be trimmed, cropped or rotated
+    by the host, which differs between its versions and only ``get_components`` does.
+
     Raises:
         ValueError: If none is, or several are, or a LATENT lacks its VAE.
     """
@@ -75,18 +78,23 @@ def source(images: Tensor | None, latent: Any, vae: Any, video: Any) -> Source:
             f"connect one clip: images, or latent with vae, or video; {have} is connected"
         )
     if images is not None:
-        return _from_images(images)
+        return from_images(images)
     if video is not None:
         parts = video.get_components()
-        return replace(_from_images(parts.images), fps=float(parts.frame_rate), audio=parts.audio)
+        return replace(from_images(parts.images), fps=float(parts.frame_rate), audio=parts.audio)
     if vae is None:
         raise ValueError("a latent needs its vae to become pictures; connect vae as well")
-    from .decode import num_frames, stream
+    from .decode import decoded
 
-    return Source(num_frames(latent), lambda: stream(latent, vae), held=False)
+    return decoded(latent, vae)
 
 
-def _from_images(images: Tensor) -> Source:
+def from_images(images: Tensor) -> Source:
+    """Return IMAGE ``[F, H, W, C]`` as a clip.
+
+    Raises:
+        ValueError: If it is of another shape, or empty.
+    """
     if images.ndim != 4 or not len(images):
         raise ValueError(
             f"images must be [F, H, W, C] with a frame at least; got {tuple(images.shape)}"

@@ -40,6 +40,18 @@ def fit_mask(mask: Tensor, image: Tensor, still: Tensor, fit: str) -> Tensor:
     return fit_still(rgb, size, "stretch" if fit == "stretch" else "crop")[:1][None]
 
 
+def kept_places(mask: Tensor | None, image: Tensor, still: Tensor, fit: str) -> Tensor | None:
+    """Return where the still stays as it is, ``[1, 1, H, W]``; None = nowhere.
+
+    Those are the painted places and the borders of "pad".
+    """
+    if mask is None:
+        if fit != "pad":
+            return None
+        mask = torch.zeros(image.shape[:3])
+    return fit_mask(mask, image, still, fit)
+
+
 def wanted_size(have: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     """Return (height, width) of the clip; a side of 0 follows the other, or stays."""
     if not width and not height:
@@ -51,17 +63,22 @@ def wanted_size(have: tuple[int, int], width: int, height: int) -> tuple[int, in
     return height, width
 
 
+def inner_box(
+    have: tuple[int, int], size: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (first, end) of rows and of columns that a picture fills in a size with borders."""
+    scale = min(size[0] / have[0], size[1] / have[1])
+    inner = [max(1, min(size[axis], round(have[axis] * scale))) for axis in (0, 1)]
+    starts = [(size[axis] - inner[axis]) // 2 for axis in (0, 1)]
+    return (starts[0], starts[0] + inner[0]), (starts[1], starts[1] + inner[1])
+
+
 def _padded(picture: Tensor, size: tuple[int, int], kind: str) -> Tensor:
     """Scale to fit inside, fill the rest: a still with black, a mask as kept (borders stand)."""
     check_still_size(*size, name="the wanted size")
-    height, width = picture.shape[1:]
-    scale = min(size[0] / height, size[1] / width)
-    inner = (
-        max(1, min(size[0], round(height * scale))),
-        max(1, min(size[1], round(width * scale))),
-    )
+    rows, columns = inner_box((picture.shape[1], picture.shape[2]), size)
+    inner = (rows[1] - rows[0], columns[1] - columns[0])
     scaled = F.interpolate(picture[None], inner, mode="bicubic", antialias=True)[0].clamp(0, 1)
     out = torch.full((3, *size), 1.0 if kind == "mask" else 0.0)
-    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    out[:, top : top + inner[0], left : left + inner[1]] = scaled
+    out[:, slice(*rows), slice(*columns)] = scaled
     return out

@@ -21,8 +21,8 @@ class VideoCombine:
     CATEGORY = "TRIP"
     DESCRIPTION = (
         "Writes a clip into exactly one file, sound and workflow included, and plays it on the "
-        "node. Takes pictures, or latents (decoded as they are written, so that a long clip never "
-        "fills the memory), or a video."
+        "node. Takes pictures, or latents (frames are decoded as they are written, so that a long "
+        "clip never fills the memory), or a video."
     )
     SEARCH_ALIASES: ClassVar = [
         "save video",
@@ -56,8 +56,8 @@ class VideoCombine:
                 "format": (
                     list(available_codecs()),
                     {
-                        "tooltip": "mp4 (H.264) plays everywhere. ProRes and FFV1 are for editing. "
-                        "Only formats that this machine can write are listed."
+                        "tooltip": "mp4 (H.264) in pixel format auto plays everywhere. ProRes and "
+                        "FFV1 are for editing. Only formats that this machine can write are listed."
                     },
                 ),
                 "crf": (
@@ -72,8 +72,9 @@ class VideoCombine:
                 "pixel_format": (
                     _PIXEL_FORMATS,
                     {
-                        "tooltip": "How pixels are stored. auto plays everywhere and keeps "
-                        "transparency where the format can. 10le stands for 10 bits a colour."
+                        "tooltip": "How pixels are stored. auto is what most players of the format "
+                        "know, with transparency where it can hold it. 10le stands for 10 bits a "
+                        "colour. What browsers cannot play is shown here by a copy that they can."
                     },
                 ),
                 "loop": (

@@ -57,3 +57,23 @@ class Wishes:
                     f"{name} is for DynamiCrafter models, and this is a {system} model; {back}, or "
                     "load a DynamiCrafter file"
                 )
+
+    def refuse_motion(self, system: str) -> None:
+        """Say that a system cannot follow the wishes for its motion network: it has none.
+
+        Args:
+            system: For people.
+
+        Raises:
+            ValueError: Naming the first wish that was made.
+        """
+        if self.motion_strength != 1:
+            raise ValueError(
+                f"motion_strength is for models with a motion network, and this {system} has none; "
+                f"got {self.motion_strength}: set it back to 1, or load the built-in model"
+            )
+        if self.fit == "overscan":
+            raise ValueError(
+                f"the fit overscan follows the camera of a motion network, and this {system} has "
+                "none; choose crop, pad or stretch, or load the built-in model"
+            )

@@ -4,8 +4,12 @@ The method (image noise prior, temporal residual learning, temporal noise fusion
 sampling, its training and its metrics; runs without ComfyUI.
 """
 
-from .prior import PriorWeights, blend_towards_still, image_noise_prior, prior_weight
-from .schedule import NoiseSchedule, noise_schedule
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .prior import PriorWeights, blend_towards_still, image_noise_prior, prior_weight
+    from .schedule import NoiseSchedule, noise_schedule
 
 __version__ = "0.1.0"
 
@@ -18,3 +22,11 @@ __all__ = [
     "noise_schedule",
     "prior_weight",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: torch takes seconds, which ``--help`` need not wait for."""
+    if name in __all__:
+        module = "schedule" if name in ("NoiseSchedule", "noise_schedule") else "prior"
+        return getattr(importlib.import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

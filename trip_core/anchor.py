@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .compose import Edges, compose, overscan_view
+from .compose import Edges, compose, middle, overscan_view
 from .nn.motion_field import StillMotion, frame_flow
 
 
@@ -50,21 +50,20 @@ class Anchor:
         edges: Edges = "mirror",
         generated: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Yield the moved still, ``[3, H, W]`` in 0..1, the first frame being the still.
+        """Return the frames of the moved still, ``[3, H, W]`` in 0..1, made while they are read.
+
+        The first is the still.
 
         Args:
             still: The picture at another size, ``[3, h, w]``; None = at its own.
             edges: What fills places that come into view; see ``compose.compose``.
-            generated: Generated frames, ``[F, 3, h, w]`` in 0..1, for "generate".
+            generated: Generated frames, ``[F, 3, h, w]`` in 0..1; see ``compose.needs_generated``.
         """
         still = self.still if still is None else still
-        if self.overscan:
-            edges, generated = "overscan", None
-        kept = self._kept_at((still.shape[-2], still.shape[-1]))
-        first: Tensor | None = None
-        for frame in compose(still, self.motion, self.num_frames, edges, generated):
-            first = frame if first is None else first
-            yield frame if kept is None else torch.lerp(frame, first, kept[0])
+        edges = "overscan" if self.overscan else edges
+        kept = self.kept_at((still.shape[-2], still.shape[-1]))
+        frames = compose(still, self.motion, self.num_frames, edges, generated)
+        return frames if kept is None else _kept_as_first(frames, kept[0])
 
     def latents(
         self, encode: Callable[[Tensor], Tensor], still: Tensor | None = None
@@ -85,18 +84,23 @@ class Anchor:
         )
         visible = torch.cat([visible for _, visible in flows])  # [F, 1, H, W]
         visible = F.interpolate(visible, size, mode="area")
-        kept = self._kept_at(size)
+        kept = self.kept_at(size)
         if kept is not None:
             visible = torch.maximum(visible, kept)
         return visible.movedim(0, 1)[None]
 
-    def _kept_at(self, size: tuple[int, int]) -> Tensor | None:
+    def kept_at(self, size: tuple[int, int]) -> Tensor | None:
+        """Return where the first frame stays in what is shown, ``[1, 1, h, w]``, at any size."""
         if self.kept is None:
             return None
-        height, width = self.kept.shape[-2:]
-        shown = [max(round(side * self.view), 1) for side in (height, width)]
-        top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
-        part = self.kept[..., top : top + shown[0], left : left + shown[1]].float()
+        part = middle(self.kept, self.view).float()
         if part.shape[-2] * part.shape[-1] > size[0] * size[1]:
             return F.interpolate(part, size, mode="area")
         return F.interpolate(part, size, mode="bilinear", align_corners=False)
+
+
+def _kept_as_first(frames: Iterator[Tensor], kept: Tensor) -> Iterator[Tensor]:
+    first: Tensor | None = None
+    for frame in frames:
+        first = frame if first is None else first
+        yield torch.lerp(frame, first, kept)

@@ -10,13 +10,13 @@ metadata, never from its name. Nothing that could run code is ever opened: pickl
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from .tables import from_table
 from .tensor_files import Header, first_keys, read_header, read_tensors, summary, write_tensors
 
 if TYPE_CHECKING:
@@ -126,21 +126,6 @@ def fill_module(module: nn.Module, state: Mapping[str, Tensor], name: str) -> No
     module.load_state_dict(dict(state))
 
 
-def config_from_dict(kind: type[Config], values: Mapping[str, Any], name: str) -> Config:
-    """Build a config dataclass from JSON; lists become tuples.
-
-    Raises:
-        ValueError: If a key is unknown.
-    """
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(
-            f"{name} has unknown keys {', '.join(unknown)}; known are {', '.join(known)}"
-        )
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
 # Whole models
 
 
@@ -203,11 +188,21 @@ def load_modules(
         )
     parts: dict[str, nn.Module] = {}
     for name, state in load_parts(path, kinds).items():
-        part = kinds[name]()
+        part = _built(kinds[name], name, path)
         fill_module(part, state, f"part {name!r} of {path}")
         part.to(device, dtypes.get(name, torch.float32))
         parts[name] = part.eval().requires_grad_(False)
     return parts
+
+
+def _built(make: Callable[[], nn.Module], name: str, path: Path) -> nn.Module:
+    try:
+        return make()
+    except (TypeError, RuntimeError, ArithmeticError) as error:
+        raise ValueError(
+            f"no network can be built from the config of part {name!r} of {path} ({error}); "
+            "get the file again"
+        ) from error
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -256,9 +251,9 @@ def part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: 
     """Return the config of a part of a file, ``config[part]``, as a dataclass.
 
     Raises:
-        ValueError: If a key is unknown.
+        ValueError: If a key is unknown or a value of the wrong type.
     """
-    return config_from_dict(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
+    return from_table(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
 
 
 def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":

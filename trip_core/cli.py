@@ -7,6 +7,7 @@ arguments were found right.
 
 import argparse
 import importlib
+import importlib.util
 import json
 import logging
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import cli_animate
 
@@ -33,6 +34,8 @@ python -m trip_core COMMAND --help explains a command.
 """
 
 
+#: Libraries of the extra "training".
+_TRAINING = ("accelerate", "tensorboard", *(("tomli",) if sys.version_info < (3, 11) else ()))
 #: Commands that run for minutes or hours and say how far they are.
 _LOGGED = ("train", "evaluate-embedded")
 
@@ -46,19 +49,25 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, what the command says, 2 for wrong use, 130 after Ctrl-C.
     """
+    interrupt = _Interrupt()
     try:
-        with _terminated_as_exit():
+        with _signals(interrupt):
             words = sys.argv[1:] if arguments is None else arguments
             options = _parser(words).parse_args(words)
+            importlib.import_module("torch")  # every command's; takes seconds
+            interrupt.wait_no_more()
             if options.command in _LOGGED:
                 _show_log()
             return int(options.run(options) or 0)
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written was left", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"trip_core: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        # What was interrupted may say so in its own words.
+        if interrupt.came or isinstance(error, KeyboardInterrupt):
+            print("interrupted; nothing half-written was left", file=sys.stderr)
+            return 130
+        if isinstance(error, ValueError | OSError):
+            print(f"trip_core: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        raise
 
 
 # Commands
@@ -86,6 +95,12 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    for name in _TRAINING:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"training needs {name}, which is not installed here; in the repository's folder, "
+                "run python -m pip install -e '.[training]'"
+            )
     from .training.loop import TrainingDiverged
     from .training.run import rehearse, train
 
@@ -238,20 +253,43 @@ def _show_log() -> None:
     log.setLevel(logging.INFO)
 
 
+class _Interrupt:
+    """Ctrl-C's handler. During imports it waits: there it may be lost, or leave half a library."""
+
+    def __init__(self) -> None:
+        self.came, self._waits = False, True
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.came = True
+        if not self._waits:
+            raise KeyboardInterrupt
+
+    def wait_no_more(self) -> None:
+        """Let it through from now on, and what came before, too."""
+        self._waits = False
+        if self.came:
+            raise KeyboardInterrupt
+
+
 @contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """Let a polite kill unwind the program, so that half-written files are removed."""
+def _signals(interrupt: _Interrupt) -> Iterator[None]:
+    """Let Ctrl-C and a polite kill unwind the program, so that half-written files are removed."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         raise SystemExit(128 + number)
 
+    handlers: dict[int, Any] = {signal.SIGTERM: stop}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+        handlers[signal.SIGINT] = interrupt
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {number: signal.signal(number, stop) for number, stop in handlers.items()}
     except ValueError:  # not the main thread: whoever started it owns the signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -40,6 +40,8 @@ examples:
   python -m trip_core animate ship.png --prompt "the camera slowly zooms in while clouds drift left"
   python -m trip_core animate a.png b.jpg --prompt "pan right" --size 768x512 --out clips/
   python -m trip_core animate ship.png --prompt "gentle waves" --out ship.webm --fps 12 --json
+  python -m trip_core animate ship.png --mask still-parts.png --prompt "gentle waves"
+      what is white in the mask stays as it is in the still, what is black may move
   python -m trip_core animate ship.png --model dreamvideo-small.safetensors --continue 2
 
 words that the small model understands: the camera pans left/right, tilts up/down, zooms in/out,
@@ -61,7 +63,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("stills", nargs="+", metavar="STILL", help="a picture: PNG, JPEG, WebP ...")
     add("--prompt", type=_prompt, default="", help="what moves; without it plain gentle motion")
-    add("--negative", type=_prompt, default="", help="what should not be seen")
     add(
         "--out",
         default="output",
@@ -73,7 +74,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--size",
         help="WIDTHxHEIGHT (scaled and cropped to fit) or the short side alone, in pixels; "
-        "without it the still's own size",
+        "without it the still's own size; models without a motion network keep the shape and "
+        "sample at the size they were trained at",
     )
     add(
         "--edges",
@@ -86,6 +88,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=number(float, 0, 4),
         help="how far things move, as a multiple of what the words say",
     )
+    _add_mask(command)
     _add_sampling(command)
     _add_systems(command)
     _add_model(command)
@@ -93,7 +96,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
+    add = command.add_argument_group(
+        "sampling",
+        "for models that sample; the small one moves the still's own pixels and samples only with "
+        "--edges generate",
+    ).add_argument
     add("--steps", type=number(int, 1, 500), help="denoising steps; without it the model's own")
     add("--guidance", type=number(float, 0, 50), help="text guidance; without it the model's own")
     add(
@@ -103,7 +110,8 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
         "model's own",
     )
     add("--seed", type=number(int, 0, MAX_SEED), default=0, help="same seed, same file")
-    add("--sampler", choices=SAMPLERS, default="ddim", help="how the steps are made")
+    add("--sampler", choices=SAMPLERS, help="how the steps are made; without it ddim")
+    add("--negative", type=_prompt, default="", help="what should not be seen")
     add(
         "--prior-strength",
         type=number(float, 0, 1),
@@ -111,9 +119,25 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
         "(1 for TRIP, 0 for DynamiCrafter)",
     )
     add(
-        "--prior-decay",
+        "--prior-frames-decay",
         type=number(float, 0, 1),
-        help="how much of that pull is gone at the last denoising step, 0 to 1",
+        help="how much of that pull is gone at the last frame (with --end or --loop: in the "
+        "middle), 0 to 1; without it nothing",
+    )
+    add(
+        "--prior-decay",
+        type=number(float, 0, 8),
+        help="how early the sampling lets go of the frames after the first, 0 to 8: the pull is "
+        "multiplied by the share of noise that is left, to this power; without it 0, never",
+    )
+
+
+def _add_mask(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="a picture: what is white stays as it is in the still, in every frame; scaled to the "
+        "still (TRIP and DynamiCrafter)",
     )
 
 
@@ -199,17 +223,22 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
     return (lengths[1], lengths[0]) if len(lengths) == 2 else lengths[0]
 
 
-def _targets(stills: list[Path], out: str) -> list[Path]:
-    """Choose the file of every still's clip: the one named, or new names in the folder named."""
+def _targets(stills: list[Path], out: str, also: list[Path]) -> list[Path]:
+    """Choose the file of every still's clip: the one named, or new names in the folder named.
+
+    It replaces no still, and no picture that is ``also`` read.
+    """
     from .video_io import video_format
 
+    if not out:
+        raise ValueError("--out must name a file or a folder; got nothing")
     path = Path(out)
     if not (path.is_dir() or out.endswith("/") or not path.suffix):
         video_format(path)
         if len(stills) > 1:
             raise ValueError(f"--out must be a folder for {len(stills)} stills; got the file {out}")
-        if path.exists() and path.samefile(stills[0]):
-            raise ValueError(f"--out {out} would replace the still itself; give another name")
+        if path.exists() and any(path.samefile(p) for p in (*stills, *also) if p.exists()):
+            raise ValueError(f"--out {out} would replace a picture that is read; give another name")
         return [path]
     targets: list[Path] = []
     for still in stills:
@@ -226,21 +255,26 @@ def _load(options: argparse.Namespace) -> "Callable[..., Clip]":
 
     from .models import load_animator
 
-    device = _device(options.device)
+    device = find_device(options.device)
     dtype = getattr(torch, options.dtype)
     if dtype == torch.float16 and device.type == "cpu":
         raise ValueError("--dtype float16 needs a GPU; use float32 or bfloat16 on a CPU")
     return load_animator(options.model, device, dtype, compile=options.compile)
 
 
-def _device(name: str) -> "torch.device":
+def find_device(name: str) -> "torch.device":
+    """Return the device of a name; "auto" is a GPU if there is one.
+
+    Raises:
+        ValueError: If it cannot be used here.
+    """
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # "meta" has no numbers
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {name} cannot be used here: {reason}") from None
@@ -253,20 +287,27 @@ def _device(name: str) -> "torch.device":
 def run(options: argparse.Namespace) -> int:
     """Animate every still; all stills and targets are checked before the model is loaded."""
     from . import video_io
+    from .stills import fit_mask
 
     size = _size(options.size)
     stills = [Path(still) for still in options.stills]
     for still in stills:
         video_io.fit_still(video_io.read_still(still), size)
-    targets = _targets(stills, options.out)
+    also = [Path(path) for path in (options.end, options.mask) if path is not None]
+    targets = _targets(stills, options.out, also)
     for target in targets:
         video_io.check_writable(target)
     started = time.perf_counter()
     animate = _load(options)
     chosen = _chosen(animate, options)
     loading = time.perf_counter() - started
+    mask = chosen.pop("mask", None)
     for still, target in zip(stills, targets, strict=True):
-        fitted = video_io.fit_still(video_io.read_still(still), size)
+        picture = video_io.read_still(still)
+        fitted = video_io.fit_still(picture, size)
+        if mask is not None:
+            over = fit_mask(mask, (picture.shape[1], picture.shape[2]), "stretch")
+            chosen["mask"] = fit_mask(over, size)
         facts = _animate_one(partial(animate, **chosen), fitted, target, options)
         facts["seconds"] = {"load": round(loading, 3), **facts["seconds"]}
         loading = 0.0
@@ -285,7 +326,9 @@ def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict
         "edges": options.edges,
         "motion_strength": options.motion_strength,
         "prior_strength": options.prior_strength,
+        "prior_frames_decay": options.prior_frames_decay,
         "prior_decay": options.prior_decay,
+        "mask": options.mask,
         "end": options.end,
         "loop": options.loop,
         "pace": options.pace,
@@ -302,6 +345,10 @@ def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict
         from .video_io import read_still
 
         given["end"] = read_still(given["end"])
+    if "mask" in given:
+        from .stills import read_mask
+
+        given["mask"] = read_mask(given["mask"])
     return given
 
 
@@ -320,15 +367,18 @@ def _animate_one(
             steps=options.steps,
             guidance_scale=options.guidance,
             seed=options.seed,
-            sampler=options.sampler,
+            sampler=options.sampler or "ddim",
             on_step=on_step,
         )
+    if clip.latents is None:
+        _say_unused(options)
     meter = _Meter(still) if options.json else None
     started, size = time.perf_counter(), [0, 0]
     with VideoWriter(target, options.fps) as writer:
         count = options.frames + (options.continuations or 0) * (options.frames - 1)
         for frame in _bar(clip.frames, count, f"writing {target.name}"):
-            size = [int(frame.shape[2]), int(frame.shape[1])]
+            height, width = writer.format.stored_size((frame.shape[1], frame.shape[2]))
+            size = [width, height]
             writer.add(frame)
             if meter is not None:
                 meter.add(frame)
@@ -348,6 +398,18 @@ def _animate_one(
     }
 
 
+def _say_unused(options: argparse.Namespace) -> None:
+    """Say which options had no effect, because nothing was sampled."""
+    names = ("steps", "guidance", "guidance_rescale", "sampler", "negative", "prior_strength")
+    names += ("prior_frames_decay", "prior_decay")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) not in (None, "")]
+    if given:
+        sys.stderr.write(
+            f"{', '.join(given)}: without effect, since the still's own pixels were moved and "
+            "nothing was sampled; --edges generate samples\n"
+        )
+
+
 class _Meter:
     """Measures a clip against its still while it is written, and how long that takes."""
 
@@ -363,7 +425,8 @@ class _Meter:
         started = time.perf_counter()
         if self._meter is None:
             # A system without motion network gives frames of its own size.
-            self._meter = ClipMeter(fit_still(self._still, (frame.shape[1], frame.shape[2])))
+            still = fit_still(self._still, (frame.shape[1], frame.shape[2]))
+            self._meter = ClipMeter(still)
         self._meter.add(frame)
         self.seconds += time.perf_counter() - started
 

@@ -20,7 +20,7 @@ class Codec:
         quality_option: The encoder's name for quality; None if it has none (lossless).
         worst: The largest crf that the encoder knows.
         alpha: Pixel formats (or, if it has none, whether the format itself) that keep alpha.
-        browser: Whether browsers play it.
+        played: Pixel formats in which every browser plays it; pictures, which have none, are.
         carries_workflow: Whether ComfyUI reads the workflow back from the file itself.
     """
 
@@ -30,7 +30,7 @@ class Codec:
     quality_option: str | None = "crf"
     worst: int = 51
     alpha: bool = False
-    browser: bool = True
+    played: tuple[str, ...] = ("yuv420p",)
     carries_workflow: bool = True
 
     def with_choices(self, crf: int = -1, pixel_format: str = "auto") -> VideoFormat:
@@ -55,6 +55,10 @@ class Codec:
         chosen = self.format.pixel_format if pixel_format == "auto" else pixel_format
         return replace(self.format, options=options, pixel_format=chosen)
 
+    def plays(self, format: VideoFormat) -> bool:
+        """Return whether browsers play a file of ``with_choices``."""
+        return format.codec is None or format.pixel_format in self.played
+
 
 _MP4, _WEBM = FORMATS[".mp4"], FORMATS[".webm"]
 _LOSSLESS = {"level": "3", "g": "1", "slices": "4", "slicecrc": "1"}
@@ -71,9 +75,15 @@ CODECS: dict[str, Codec] = {
             codec_tag="hvc1",  # what Apple's players look for
         ),
         ("yuv420p", "yuv420p10le", "yuv444p10le"),
-        browser=False,
+        played=(),
     ),
-    "webm (VP9)": Codec(".webm", _WEBM, ("yuv420p", "yuva420p", "yuv444p"), worst=63),
+    "webm (VP9)": Codec(
+        ".webm",
+        _WEBM,
+        ("yuv420p", "yuva420p", "yuv444p"),
+        worst=63,
+        played=("yuv420p", "yuva420p"),
+    ),
     "webm (AV1)": Codec(
         ".webm",
         replace(
@@ -83,6 +93,7 @@ CODECS: dict[str, Codec] = {
         ),
         ("yuv420p", "yuv420p10le"),
         worst=63,
+        played=("yuv420p", "yuv420p10le"),  # AV1's main profile has both
     ),
     "animated WebP": Codec(
         ".webp", FORMATS[".webp"], quality_option="quality", worst=63, alpha=True
@@ -102,7 +113,7 @@ CODECS: dict[str, Codec] = {
         ),
         ("yuv422p10le", "yuv444p10le", "yuva444p10le"),
         quality_option=None,
-        browser=False,
+        played=(),
     ),
     "mkv (FFV1 lossless)": Codec(
         ".mkv",
@@ -116,7 +127,7 @@ CODECS: dict[str, Codec] = {
         ),
         ("bgr0", "bgra", "gbrp16le", "yuv420p", "yuv444p"),
         quality_option=None,
-        browser=False,
+        played=(),
         carries_workflow=False,
     ),
 }

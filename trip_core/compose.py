@@ -3,6 +3,7 @@
 Regions and depth come from a small picture; here they are refined by the still's edges, the still
 is taken apart into plates (sky, water, the rest), each plate moves by its own flow, and the frames
 are put together again. Nothing is resampled twice, so moved pixels stay as sharp as the still's.
+What no plate can give comes from generated frames: places that come into view, weather and light.
 """
 
 from collections.abc import Iterator
@@ -29,11 +30,14 @@ from .nn.motion_field import (
     StillMotion,
     frame_flow,
     frame_motion,
+    parameter,
     read_at,
 )
 from .nn.warp import sample_at
 
 Edges = Literal["mirror", "generate", "overscan"]
+#: Motion that displaces nothing: only generated frames show it.
+_WEATHER = ("snow", "rain", "flicker")
 
 #: Short side at which the maps are fitted to the picture's edges.
 _GUIDE_SIZE = 256
@@ -55,7 +59,9 @@ def compose(
         edges: What fills places that the still does not show: "mirror" its mirrored surroundings,
             "generate" the generated frames, "overscan" a view so much closer that the camera never
             leaves the picture (the first frame is then that crop).
-        generated: Generated frames, ``[F, 3, h, w]`` in 0..1 at any resolution, for "generate".
+        generated: Generated frames, ``[F, 3, h, w]`` in 0..1 at any resolution; see
+            ``needs_generated``. Of weather and light, what is coarser than their pixels is taken
+            from them everywhere.
 
     Yields:
         Frames ``[3, H, W]`` in 0..1.
@@ -65,16 +71,30 @@ def compose(
     """
     if edges not in get_args(Edges):
         raise ValueError(f"edges must be one of {', '.join(get_args(Edges))}; got {edges!r}")
-    if edges == "generate" and (generated is None or len(generated) != num_frames):
-        count = "none" if generated is None else len(generated)
-        raise ValueError(f"edges 'generate' needs {num_frames} generated frames; got {count}")
-    view = overscan_view(motion, num_frames) if edges == "overscan" else 1.0
-    return _frames(still, motion, num_frames, view, generated if edges == "generate" else None)
+    count = 0 if generated is None else len(generated)
+    if count != num_frames and (edges == "generate" or generated is not None):
+        raise ValueError(
+            f"a clip of {num_frames} frames with edges {edges!r} needs {num_frames} generated "
+            f"frames; got {count or 'none'}"
+        )
+    return _frames(still, motion, num_frames, edges, generated)
+
+
+def needs_generated(motion: StillMotion, edges: Edges) -> bool:
+    """Return whether generated frames would change anything."""
+    return edges == "generate" or _weather(motion) > 0
+
+
+def _weather(motion: StillMotion) -> float:
+    shares = torch.cat([parameter(motion.parameters, name) for name in _WEATHER])
+    return float(shares.clamp(0, 1).max())
 
 
 def _frames(
-    still: Tensor, motion: StillMotion, num_frames: int, view: float, generated: Tensor | None
+    still: Tensor, motion: StillMotion, num_frames: int, edges: Edges, generated: Tensor | None
 ) -> Iterator[Tensor]:
+    view = overscan_view(motion, num_frames) if edges == "overscan" else 1.0
+    weather = _weather(motion)
     fine = refine(motion, still)
     plates = _plates(still, fine)
     for index in range(num_frames):
@@ -83,8 +103,12 @@ def _frames(
             continue
         frame = _frame(plates, fine, frame_motion(fine, num_frames, index, view))
         if generated is not None:
-            _, visibility = frame_flow(motion, num_frames, index, view)
-            frame = _fill(frame, generated[index : index + 1], visibility)
+            sampled = middle(generated[index : index + 1].float(), view)
+            if edges == "generate":
+                _, visibility = frame_flow(motion, num_frames, index, view)
+                frame = _fill(frame, sampled, visibility)
+            if weather > 0:
+                frame = frame + weather * _coarse_difference(frame, sampled)
         yield frame[0].clamp(0, 1)
 
 
@@ -293,8 +317,23 @@ def _read(plate: Tensor, position: Tensor) -> Tensor:
 def _fill(frame: Tensor, generated: Tensor, visibility: Tensor) -> Tensor:
     """Put generated pixels where the still shows nothing, without a seam."""
     size = tuple(frame.shape[-2:])
-    fill = F.interpolate(generated.float(), size, mode="bicubic", align_corners=False)
+    fill = F.interpolate(generated, size, mode="bicubic", align_corners=False)
     hidden = F.max_pool2d(1 - visibility, 5, 1, 2)  # the seam lies where both are known
     hidden = F.avg_pool2d(hidden, 5, 1, 2, count_include_pad=False)
     hidden = F.interpolate(hidden, size, mode="bilinear", align_corners=False)
     return frame + (fill.clamp(0, 1) - frame) * hidden
+
+
+def _coarse_difference(frame: Tensor, generated: Tensor) -> Tensor:
+    """Return what a generated frame has otherwise, as far as its pixels can tell."""
+    small = F.interpolate(frame, generated.shape[-2:], mode="area")
+    size = (frame.shape[-2], frame.shape[-1])
+    return F.interpolate(generated - small, size, mode="bicubic", align_corners=False)
+
+
+def middle(picture: Tensor, view: float) -> Tensor:
+    """Return the middle of ``[..., H, W]``, ``view`` of its height and width."""
+    height, width = picture.shape[-2:]
+    shown = [max(round(side * view), 1) for side in (height, width)]
+    top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
+    return picture[..., top : top + shown[0], left : left + shown[1]]

@@ -27,6 +27,8 @@ from .stills import to_bytes
 
 #: Same bytes everywhere ask for a thread count that does not follow the machine's.
 _ENCODER_THREADS = 4
+#: A GIF's palette is made from so many frames, of so many pixels a side at most.
+_MOSAIC, _TILE = 16, 256
 #: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
 _BT709, _LIMITED = 1, 1
 
@@ -42,6 +44,10 @@ class VideoFormat:
     pixel_format: str = "yuv420p"
     audio_codec: str | None = None
     codec_tag: str | None = None
+
+    def stored_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) that frames of ``size`` have in the file."""
+        return size if self.codec is None else padded_size(size, self.pixel_format)
 
 
 #: The file endings that can be written. ``bitexact`` keeps library versions and random ids out;
@@ -121,7 +127,7 @@ class AvFile:
         self._container.metadata.update(extras.metadata)
         stream = self._container.add_stream(format.codec, rate=fps, options=dict(format.options))
         assert isinstance(stream, VideoStream)
-        stream.height, stream.width = padded_size(size, format.pixel_format)
+        stream.height, stream.width = format.stored_size(size)
         stream.pix_fmt = format.pixel_format
         context = stream.codec_context
         context.thread_count = _ENCODER_THREADS
@@ -177,18 +183,13 @@ class PillowFile:
 
     def add(self, frame: Tensor) -> None:
         """Keep the next frame, in 8 bits."""
-        picture = Image.fromarray(to_bytes(frame))
-        if self._format.container == "GIF":
-            # One palette for all frames, the first's: the still's colours are the clip's, and a
-            # palette that changes from frame to frame flickers.
-            if not self._frames:
-                picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT)
-            else:
-                picture = picture.quantize(palette=self._frames[0])
-        self._frames.append(picture)
+        self._frames.append(Image.fromarray(to_bytes(frame)))
 
     def close(self) -> None:
-        """Write all frames."""
+        """Write all frames; those equal to the one before become a longer time of that one."""
+        if self._format.container == "GIF":
+            palette = _common_palette(self._frames)
+            self._frames = [frame.quantize(palette=palette) for frame in self._frames]
         # Times are rounded as ends, not as lengths, so that a long clip keeps its pace; GIF
         # counts hundredths of a second, WebP and APNG thousandths.
         unit = 10 if self._format.container == "GIF" else 1
@@ -215,6 +216,26 @@ class PillowFile:
         if self._format.container != "GIF":
             return {"loop": plays}
         return {} if plays == 1 else {"loop": max(plays - 1, 0)}
+
+
+def _common_palette(frames: list[Image.Image]) -> Image.Image:
+    """Return 256 colours for a whole clip: a palette of each frame's own would flicker.
+
+    They are chosen from a mosaic of frames spread over the clip, so that colours that come late
+    have their places too, by maximum coverage: median cut gives them to large areas, and a red
+    flag or the sun loses its own.
+
+    Args:
+        frames: In RGB.
+    """
+    last = len(frames) - 1
+    spread = sorted({round(k * last / (_MOSAIC - 1)) for k in range(_MOSAIC)})
+    width, height = (min(side, _TILE) for side in frames[0].size)
+    mosaic = Image.new("RGB", (width, height * len(spread)))
+    for row, index in enumerate(spread):
+        tile = frames[index].resize((width, height), Image.Resampling.NEAREST)
+        mosaic.paste(tile, (0, row * height))
+    return mosaic.quantize(256, method=Image.Quantize.MAXCOVERAGE)
 
 
 class PngSequence:

@@ -9,7 +9,7 @@ restores the contrast of another quantity.
 Branches that are a :class:`Branch` run in one batch where memory allows and it pays.
 
 ==============  ===================================================================================
-TRIP            text, both branches in one batch, after the fusion of each: x0
+TRIP            text, after the fusion of each branch: x0
 DreamVideo      text and picture, each dropped by itself (double-condition): x0
 DynamiCrafter   text with image tokens, or each by a scale (multi-condition): the network's output
 ==============  ===================================================================================
@@ -36,7 +36,8 @@ class Branch:
 
     Attributes:
         network: ``network(z_t, t, inputs)``.
-        inputs: What is bound: tensors ``[B, ...]``, None, and tuples of these.
+        inputs: What is bound: tensors ``[B, ...]``, tuples of these, and other things, which are
+            the same for all branches of a batch.
         memory: Bytes that a call needs beside the weights, of its latent places ``B F h w``.
     """
 
@@ -94,25 +95,6 @@ def text_guidance(cond: Denoiser, uncond: Denoiser, scale: float, rescale: float
 
     def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
         with_text, without = answers((cond, uncond), z_t, timesteps)
-        return rescale_guidance(without + scale * (with_text - without), with_text, rescale)
-
-    return denoise
-
-
-def batched_text_guidance(both: Denoiser, scale: float, rescale: float = 0.0) -> Denoiser:
-    """Return the same guidance from one call for both branches.
-
-    Args:
-        both: Denoiser bound to the conditioning of a doubled batch: all items with the text, then
-            all items without it.
-        scale: As in :func:`text_guidance`.
-        rescale: As in :func:`text_guidance`.
-    """
-    check_rescale(rescale)
-
-    def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
-        doubled = both(z_t.repeat(2, *(1,) * (z_t.ndim - 1)), timesteps.repeat(2))
-        with_text, without = doubled.chunk(2)
         return rescale_guidance(without + scale * (with_text - without), with_text, rescale)
 
     return denoise
@@ -177,17 +159,17 @@ def check_rescale(phi: float) -> None:
         raise ValueError(f"guidance rescale must be within 0..1; got {phi}; most use 0 or 0.7")
 
 
-def _shapes(denoise: Any) -> Any:
-    """Return what branches of one batch have in common; None for what is no branch."""
-    if isinstance(denoise, Branch):
-        return denoise.network, _shapes(denoise.inputs)
-    if isinstance(denoise, tuple):
-        return tuple(_shapes(part) for part in denoise)
-    return denoise.shape if isinstance(denoise, Tensor) else None
+def _shapes(bound: Any) -> Any:
+    """Return what branches of one batch have in common."""
+    if isinstance(bound, Branch):
+        return bound.network, _shapes(bound.inputs)
+    if isinstance(bound, tuple):
+        return tuple(_shapes(part) for part in bound)
+    return bound.shape if isinstance(bound, Tensor) else bound
 
 
 def _concatenated(trees: Sequence[Any]) -> Any:
     first = trees[0]
     if isinstance(first, tuple):
         return tuple(_concatenated(parts) for parts in zip(*trees, strict=True))
-    return None if first is None else torch.cat(tuple(trees))
+    return torch.cat(tuple(trees)) if isinstance(first, Tensor) else first

@@ -1,6 +1,5 @@
 """From a still and a sentence to a clip: ``animate`` is the algorithm."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .anchor import Anchor
-from .compose import Edges, compose
-from .guidance import Denoiser, batched_text_guidance
+from .compose import Edges, needs_generated
+from .guidance import Denoiser, text_guidance
 from .nn.motion import MotionNetwork
 from .nn.motion_field import MOTION_PARAMETERS, StillMotion
-from .prior import PriorWeights
+from .prior import Lambda, keep
 from .sampling import Sampler, Step, initial_latents, sample, timesteps
 from .systems.trip import TRIP, Conditioning
 
@@ -129,7 +128,9 @@ def animate(
     sampler: Sampler = "ddim",
     edges: Edges = "mirror",
     prior_strength: float = 1.0,
+    prior_frames_decay: float = 0.0,
     prior_decay: float = 0.0,
+    mask: Tensor | None = None,
     motion_strength: float = 1.0,
     on_step: Callable[[Step], None] | None = None,
 ) -> Clip:
@@ -152,31 +153,36 @@ def animate(
         sampler: See ``sampling.sample``.
         edges: What fills places that come into view; see ``compose.compose``.
         prior_strength: Weight of the image noise prior, 0..1; 1 is as trained, 0 none.
-        prior_decay: How much of it is gone at the last denoising step, 0..1; 0 is as trained.
+        prior_frames_decay: How much of it is gone at the last frame, 0..1; 0 is as trained.
+        prior_decay: How early the sampling lets go of it: ``PriorWeights.later_decay``; 0 is as
+            trained.
+        mask: Where the still stays as it is, ``[1, H, W]`` in 0..1 over ``still``.
         motion_strength: How far things move, as a multiple of what the words say.
         on_step: Called after every denoising step; raising in it cancels.
 
     Raises:
         ValueError: If a number is out of range or an option is not the model's.
     """
-    _check(model, still, num_frames, prior_strength, prior_decay, edges)
+    _check(model, still, num_frames, edges)
+    prior = model.trip.config.prior.scaled(prior_strength, prior_decay, prior_frames_decay)
     clock = StageClock()
     device = next(model.trip.parameters()).device
     still = still.to(device)
+    kept = None if mask is None else mask[None].to(device)
     small = fit_to_model(model, still)
     with clock("text"):
         text = model.text.encode([prompt, negative])
     with clock("motion"):
         motion = estimate_motion(model, small, text[:1], motion_strength)
     latents, generated = None, None
-    if motion is None or edges == "generate":
-        prior = model.trip.config.prior.scaled(prior_strength, prior_decay)
+    if motion is None or needs_generated(motion, edges):
         with clock("encode"):
-            both = condition(model, small, text, motion, num_frames, prior)
+            bound = condition(model, small, text[:1], motion, num_frames, prior, kept)
         with clock("sample"):
             latents = denoise_clip(
                 model,
-                both,
+                bound,
+                text[1:],
                 num_frames,
                 steps,
                 guidance_scale,
@@ -190,7 +196,8 @@ def animate(
     if motion is None:
         assert generated is not None
         return Clip(iter(generated), latents, None, clock.seconds)
-    frames = compose(still, motion, num_frames, edges, generated)
+    anchor = Anchor(still, motion, num_frames, kept, overscan=edges == "overscan")
+    frames = anchor.frames(edges=edges, generated=generated)
     return Clip(clock.timed("compose", frames), latents, motion, clock.seconds)
 
 
@@ -242,21 +249,37 @@ def condition(
     text: Tensor,
     motion: StillMotion | None,
     num_frames: int,
-    prior: PriorWeights,
+    prior: Lambda,
+    kept: Tensor | None = None,
 ) -> Conditioning:
-    """Return the conditioning of both guidance branches, prompt first, in one batch."""
+    """Return what the clip is made from.
+
+    Args:
+        model: The model.
+        small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
+        text: Tokens of the prompt, ``[1, L, D]``.
+        motion: The still's; None for a system without.
+        num_frames: F.
+        prior: Weights of the image noise prior.
+        kept: Where they are 1, ``[1, 1, H, W]`` in 0..1.
+    """
     if motion is None:
-        one = Conditioning(text[:1], model.vae.encode(small * 2 - 1), prior=prior)
+        bound = Conditioning(text, model.vae.encode(small * 2 - 1), prior=prior)
     else:
-        latents, visibility = Anchor(small[0], motion, num_frames).latents(model.vae.encode)
+        anchor = Anchor(small[0], motion, num_frames, kept)
+        latents, visibility = anchor.latents(model.vae.encode)
         warped = latents.movedim(0, 1)[None]  # [1, C, F, h, w]
-        one = Conditioning(text[:1], latents[:1], warped, visibility, prior)
-    return one.followed_by(replace(one, text=text[1:]))
+        bound = Conditioning(text, latents[:1], warped, visibility, prior)
+    if kept is not None:
+        places = F.interpolate(kept, bound.still.shape[-2:], mode="area")
+        bound = replace(bound, prior=lambda f, alpha_bar: keep(prior(f, alpha_bar), places))
+    return bound
 
 
 def denoise_clip(
     model: Model,
-    both: Conditioning,
+    bound: Conditioning,
+    negative: Tensor,
     num_frames: int,
     steps: int | None,
     guidance_scale: float | None,
@@ -270,14 +293,13 @@ def denoise_clip(
     scale = model.defaults.guidance_scale if guidance_scale is None else guidance_scale
     schedule = model.trip.schedule
     generator = torch.Generator().manual_seed(seed)
-    start = (both.still if both.warped is None else both.warped)[:1]
+    start = bound.still if bound.warped is None else bound.warped
     first = timesteps(schedule, sampler=sampler, steps=steps)[0]
     noisy = initial_latents(start, num_frames, schedule, first, generator)
-    denoise: Denoiser
-    if scale == 1:
-        denoise = model.trip.denoiser(both.first_half())
-    else:
-        denoise = batched_text_guidance(model.trip.denoiser(both), scale, guidance_rescale)
+    denoise: Denoiser = model.trip.denoiser(bound)
+    if scale != 1:
+        without = model.trip.denoiser(replace(bound, text=negative))
+        denoise = text_guidance(denoise, without, scale, guidance_rescale)
     return sample(denoise, noisy, schedule, sampler=sampler, steps=steps, on_step=on_step)
 
 
@@ -291,17 +313,12 @@ def _check(
     model: Model,
     still: Tensor,
     num_frames: int,
-    prior_strength: float,
-    prior_decay: float,
     edges: Edges,
 ) -> None:
     if still.ndim != 3 or still.shape[0] != 3:
         raise ValueError(f"the still must be [3, H, W]; got {tuple(still.shape)}")
     if num_frames < 1:
         raise ValueError(f"a clip has at least 1 frame; got num_frames={num_frames}")
-    for name, value in (("prior_strength", prior_strength), ("prior_decay", prior_decay)):
-        if not 0 <= value <= 1 or math.isnan(value):
-            raise ValueError(f"{name} must be within 0..1; got {value}")
     if model.motion is None and edges != "mirror":
         raise ValueError(
             f"edges={edges!r} is for models with a motion network; this one samples whole frames"

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .pipeline import Autoencoder, Clip, StageClock, TextModel
-from .prior import PriorWeights
 from .sampling import Sampler, Step, initial_latents, sample, timesteps
-from .stills import fit_still
-from .systems.dynamicrafter import Conditioning, DynamiCrafter, StillPrior, guide_frames
+from .stills import fit_mask, fit_still
+from .systems.dynamicrafter import Conditioning, DynamiCrafter, guide_frames, still_prior
 
 #: Sides of a clip are multiples of this: three halvings of latents an eighth as large as pixels.
 _UNIT = 64
@@ -69,7 +69,9 @@ def animate_dynamicrafter(
     loop: bool = False,
     pace: int | None = None,
     prior_strength: float = 0.0,
+    prior_frames_decay: float = 0.0,
     prior_decay: float = 0.0,
+    mask: Tensor | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Clip:
     """Animate a still, or the way from one still to another.
@@ -93,13 +95,20 @@ def animate_dynamicrafter(
         loop: The still is also what the clip returns to; likewise.
         pace: See ``DynamiCrafterConfig.pace``; None = the model's own.
         prior_strength: Weight of the image noise prior, 0..1; the model was trained with none.
-        prior_decay: Added to its decay over the sampling, 0..1: how much earlier it lets go.
+            With two stills each half of the clip is held to its own.
+        prior_frames_decay: How much of it is gone at the last frame (with two stills: in the
+            middle), 0..1.
+        prior_decay: How early the sampling lets go of it: ``PriorWeights.later_decay``.
+        mask: Where the still stays as it is, ``[1, H, W]`` in 0..1 over ``still``.
         on_step: Called after every denoising step; raising in it cancels.
 
     Raises:
         ValueError: If a number is out of range or options exclude each other.
     """
-    _check(num_frames, prior_strength, prior_decay, end, loop)
+    if num_frames < 2:
+        raise ValueError(f"a clip has at least 2 frames; got num_frames={num_frames}")
+    if loop and end is not None:
+        raise ValueError("a loop ends with its own still; give an end still or a loop, not both")
     network, config, clock = model.network, model.network.config, StageClock()
     device = next(network.parameters()).device
     size = clip_size(still, config.size)
@@ -127,9 +136,12 @@ def animate_dynamicrafter(
         )
         for text, tokens in ((texts[:1], image), (texts[1:], grey), (texts[1:], image))
     ]
-    prior = None
-    if prior_strength > 0:
-        prior = StillPrior(latent, PriorWeights().scaled(prior_strength, prior_decay))
+    kept = None
+    if mask is not None:
+        kept = F.interpolate(fit_mask(mask, size)[None], latent.shape[-2:], mode="area").to(device)
+    prior = still_prior(
+        latent, last, sampled_frames, prior_strength, prior_frames_decay, prior_decay, kept
+    )
     scale = model.guidance_scale if guidance_scale is None else guidance_scale
     if guidance_rescale is None:
         guidance_rescale = 0.7 if config.prediction_type == "v_prediction" else 0.0
@@ -181,19 +193,3 @@ def _sample(
     if sampler == "ddim":
         options |= {"eta": 1.0, "generator": generator}
     return sample(denoise, noisy, schedule, on_step=on_step, **options)
-
-
-def _check(
-    num_frames: int,
-    prior_strength: float,
-    prior_decay: float,
-    end: Tensor | None,
-    loop: bool,
-) -> None:
-    if num_frames < 2:
-        raise ValueError(f"a clip has at least 2 frames; got num_frames={num_frames}")
-    for name, value in (("prior_strength", prior_strength), ("prior_decay", prior_decay)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must be within 0..1; got {value}")
-    if loop and end is not None:
-        raise ValueError("a loop ends with its own still; give an end still or a loop, not both")

@@ -6,10 +6,14 @@ still warped into frame i, instead of the still itself. A flow of zero gives ``w
 TRIP exactly. Everything is computed in float32 at least.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+#: Frames F and signal powers ``[B]`` to lambda(i, t), ``[B, 1, F, 1 or h, 1 or w]``.
+Lambda = Callable[[int, Tensor], Tensor]
 
 
 def image_noise_prior(z_t: Tensor, still: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -104,6 +108,11 @@ def prior_weight(
     return PriorWeights(first, last, time_decay)(num_frames, alpha_bar)
 
 
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"the prior's {name} must be within 0..1; got {value}")
+
+
 @dataclass(frozen=True)
 class PriorWeights:
     """Lambda's ends and its decay over time; see :func:`prior_weight`.
@@ -111,50 +120,126 @@ class PriorWeights:
     Attributes:
         first: Lambda of the first frame, 0..1.
         last: Lambda of the last frame, 0..1.
-        time_decay: Exponent of (1 - alpha_bar) on lambda's odds, 0 or more.
+        time_decay: Exponent of (1 - alpha_bar) on lambda's odds, 0 or more: the model's own.
+        later_decay: Exponent of (1 - alpha_bar) on lambda itself of the frames after the first, 0
+            or more: the user's. It lets go of frames whose lambda is 1, too; the first frame is the
+            still, where the prior is exact (law 2), so it stays held.
     """
 
     first: float = 1.0
     last: float = 0.0
     time_decay: float = 1.0
+    later_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers once."""
-        for name, value in (("first", self.first), ("last", self.last)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"the prior's {name} weight must be within 0..1; got {value}")
-        if not 0 <= self.time_decay < float("inf"):
-            raise ValueError(f"the prior's time_decay must be 0 or more; got {self.time_decay}")
+        for name, value in (("first weight", self.first), ("last weight", self.last)):
+            _check_share(name, value)
+        for name, value in (("time_decay", self.time_decay), ("decay", self.later_decay)):
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"the prior's {name} must be 0 or more; got {value}")
 
     def __call__(self, num_frames: int, alpha_bar: Tensor) -> Tensor:
         """Return lambda(i, t), ``[B, 1, F, 1, 1]``."""
         dtype = torch.promote_types(alpha_bar.dtype, torch.float32)
+        noise = (1 - alpha_bar.to(dtype)).view(-1, 1, 1, 1, 1)
         weight = torch.linspace(
             self.first, self.last, num_frames, dtype=dtype, device=alpha_bar.device
         ).view(1, 1, -1, 1, 1)
-        if self.time_decay == 0:
-            return weight.expand(len(alpha_bar), -1, -1, -1, -1)
-        decay = (1 - alpha_bar.to(dtype)).pow(self.time_decay).view(-1, 1, 1, 1, 1)
-        return weight * decay / (weight * decay + (1 - weight))
+        weight = weight.expand(len(alpha_bar), -1, -1, -1, -1)
+        if self.time_decay != 0:
+            decay = noise.pow(self.time_decay)
+            weight = weight * decay / (weight * decay + (1 - weight))
+        if self.later_decay != 0:
+            later = weight[:, :, 1:] * noise.pow(self.later_decay)
+            weight = torch.cat((weight[:, :, :1], later), dim=2)
+        return weight
 
-    def scaled(self, strength: float = 1.0, extra_decay: float = 0.0) -> "PriorWeights":
-        """Return weights for a user's taste: all of them times ``strength``, decaying faster.
+    def scaled(
+        self, strength: float = 1.0, later_decay: float = 0.0, frames_decay: float = 0.0
+    ) -> "PriorWeights":
+        """Return weights for a user's taste.
 
         Args:
-            strength: 0 (the still is only a condition of the network) .. 1 (as the model asks).
-            extra_decay: Added to the decay over time, 0 or more.
+            strength: Multiplies all of them, 0 (the still is only a condition of the network) .. 1
+                (as the model asks).
+            later_decay: See the attribute; added to it.
+            frames_decay: How much is gone at the last frame, linear in the frame: 0..1.
 
         Raises:
-            ValueError: If strength lies outside 0..1 or the decay is negative.
+            ValueError: If a share lies outside 0..1 or the decay is negative.
         """
-        if not 0 <= strength <= 1:
-            raise ValueError(f"the prior's strength must be within 0..1; got {strength}")
+        _check_share("strength", strength)
+        _check_share("decay over frames", frames_decay)
         return replace(
             self,
             first=self.first * strength,
-            last=self.last * strength,
-            time_decay=self.time_decay + extra_decay,
+            last=self.last * strength * (1 - frames_decay),
+            later_decay=self.later_decay + later_decay,
         )
+
+
+#: For models that were not trained with the prior: linear fusion as published (TRIP^W), its decay
+#: over frames the user's.
+UNTRAINED = PriorWeights(1.0, 1.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class StillPrior:
+    """The image noise prior on a model that was not trained with it (linear fusion, TRIP^W).
+
+    Attributes:
+        still: Clean latent of the still, ``[B, C, h, w]``, or one for each frame,
+            ``[B, C, F, h, w]``, scaled latent units.
+        weights: Lambda over frames and timesteps; with two stills, from either to the middle.
+        two: The clip leads from one still to another, or back.
+        kept: Where the still stays whatever the weights, 0..1, ``[B or 1, 1, h, w]``; None is
+            nowhere.
+    """
+
+    still: Tensor
+    weights: PriorWeights = UNTRAINED
+    two: bool = False
+    kept: Tensor | None = None
+
+    @classmethod
+    def between(
+        cls,
+        still: Tensor,
+        end: Tensor | None,
+        num_frames: int,
+        weights: PriorWeights,
+        kept: Tensor | None = None,
+    ) -> "StillPrior":
+        """Return the prior of a clip that holds each frame to the still it is nearer to.
+
+        Args:
+            still: ``[B, C, h, w]``.
+            end: The last frame's, same shape; None = the clip has one still.
+            num_frames: F.
+            weights: See the attribute.
+            kept: See the attribute.
+        """
+        half, last = (num_frames + 1) // 2, still if end is None else end
+        stills = [still] * half + [last] * (num_frames - half)
+        return cls(torch.stack(stills, dim=2), weights, end is not None, kept)
+
+    def trust(self, num_frames: int, alpha_bar: Tensor) -> Tensor:
+        """Return lambda(i, t), ``[B, 1, F, 1 or h, 1 or w]``, for signal powers ``[B]``."""
+        half = (num_frames + 1) // 2 if self.two else num_frames
+        weight = self.weights(half, alpha_bar)
+        if self.two:
+            weight = torch.cat((weight, weight.flip(2)[:, :, num_frames % 2 :]), dim=2)
+        return weight if self.kept is None else keep(weight, self.kept)
+
+    def towards_still(self, x0: Tensor, alpha_bar: Tensor) -> Tensor:
+        """Return denoised latents ``[B, C, F, h, w]`` drawn towards their stills."""
+        return blend_towards_still(x0, self.still, self.trust(x0.shape[2], alpha_bar))
+
+
+def keep(weight: Tensor, kept: Tensor) -> Tensor:
+    """Return lambda ``[B, 1, F, h, w]`` that is 1 where ``kept``, ``[B, 1, h, w]``, is 1."""
+    return 1 - (1 - weight) * (1 - kept.to(weight)[:, :, None])
 
 
 def per_frame(still: Tensor, video: Tensor) -> Tensor:

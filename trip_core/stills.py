@@ -3,6 +3,7 @@
 Stills are sRGB. Nothing is repaired silently: a damaged file is an error, never a grey half.
 """
 
+import math
 import os
 import struct
 import warnings
@@ -80,6 +81,14 @@ def read_still(
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # [3, H, W]
 
 
+def read_mask(path: str | os.PathLike[str]) -> Tensor:
+    """Read a picture as a mask, ``[1, H, W]`` in 0..1: white is 1, black and transparent are 0.
+
+    Errors as :func:`read_still`'s.
+    """
+    return read_still(path, background=(0.0, 0.0, 0.0)).mean(0, keepdim=True)
+
+
 def check_still_size(height: int, width: int, name: str = "the still") -> None:
     """Refuse sizes no clip can be made of.
 
@@ -93,17 +102,20 @@ def check_still_size(height: int, width: int, name: str = "the still") -> None:
     """
     what = f"{name} is {width}x{height} pixels"
     short, long = min(height, width), max(height, width)
+    nearest = "{1}x{0}".format(*_nearest_size(height, width))
     if short < MIN_SIDE:
-        raise ValueError(f"{what}; both sides must have at least {MIN_SIDE}, give a larger picture")
+        raise ValueError(
+            f"{what}; both sides must have at least {MIN_SIDE}, make it {nearest} or larger"
+        )
     if long > MAX_ASPECT * short:
         raise ValueError(
             f"{what}, {long / short:.0f} times longer than wide; "
-            f"at most {MAX_ASPECT:.0f} times can be animated, crop it"
+            f"at most {MAX_ASPECT:.0f} times can be animated, crop it to {nearest}"
         )
     if long > MAX_SIDE or height * width > MAX_PIXELS:
         raise ValueError(
             f"{what}; at most {MAX_SIDE} a side and {MAX_PIXELS // 1_000_000} megapixels "
-            "can be animated, scale it down"
+            f"can be animated, scale it down to {nearest}"
         )
 
 
@@ -149,6 +161,11 @@ def fit_still(still: Tensor, size: int | tuple[int, int] | None, fit: str = "cro
     )[0].clamp(0, 1)
     top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
     return resized[:, top : top + height, left : left + width].contiguous()
+
+
+def fit_mask(mask: Tensor, size: int | tuple[int, int] | None, fit: str = "crop") -> Tensor:
+    """Bring a mask over a still, ``[1, H, W]``, to its clip's size, as :func:`fit_still` does."""
+    return fit_still(mask.expand(3, -1, -1), size, fit)[:1]
 
 
 def contact_sheet(
@@ -211,6 +228,18 @@ def _rgb(picture: Image.Image, background: tuple[float, float, float]) -> np.nda
 def _tile(frame: Tensor, height: int) -> Image.Image:
     picture = Image.fromarray(to_bytes(frame.detach().cpu().clamp(0, 1)))
     return picture.resize((max(1, round(picture.width * height / picture.height)), height))
+
+
+def _nearest_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of what can be animated that is nearest to a size that cannot."""
+    short = max(min(height, width), 1)
+    long = min(max(height, width, short), int(MAX_ASPECT * short))  # cropped
+    if short < MIN_SIDE:
+        short, long = MIN_SIDE, round(long * MIN_SIDE / short)
+    down = min(MAX_SIDE / long, math.sqrt(MAX_PIXELS / (short * long)), 1.0)
+    short, long = int(short * down), int(long * down)
+    long = min(long, int(MAX_ASPECT * short))
+    return (long, short) if height > width else (short, long)
 
 
 def _even(length: float) -> int:

@@ -125,6 +125,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     try:
         entries: dict[str, Any] = json.loads(text)
         metadata = entries.pop("__metadata__", {})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError("metadata are texts by name")
         tensors = {key: (e["dtype"], tuple(e["shape"])) for key, e in entries.items()}
         end = 8 + length + max((e["data_offsets"][1] for e in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -118,5 +118,5 @@ def test_published_code_that_is_not_there(system, sentence, tmp_path):
 def test_refuses_wrong_use(wrong, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     arguments = options(*wrong)
-    with pytest.raises(ValueError, match=r"at least 1|no CUDA device"):
+    with pytest.raises(ValueError, match=r"at least 1|cuda cannot be used here"):
         arguments.run(arguments)

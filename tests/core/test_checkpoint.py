@@ -181,10 +181,16 @@ def test_configs_that_do_not_fit_are_refused(whole, tmp_path):
     _, config, modules = whole
     parts = {part: m.state_dict() for part, m in modules.items()}
     for changed, words in (
-        ({"vae": {"latent_chanels": 16}}, "unknown keys latent_chanels"),
+        ({"vae": {"latent_chanels": 16}}, "unknown key 'latent_chanels'"),
         ({"trip": {**config["trip"], "prio": 1}}, "prio"),
-        ({"defaults": {"stepps": 2}}, "unknown keys stepps"),
+        ({"defaults": {"stepps": 2}}, "unknown key 'stepps'"),
         ({"vae": None}, "missing"),
+        ({"vae": {**config["vae"], "latent_channels": "x"}}, "latent_channels .* must be int"),
+        ({"vae": {**config["vae"], "latent_channels": -1}}, "no network can be built"),
+        ({"trip": {**config["trip"], "unet": [1]}}, "must be a table|must be VideoUNetConfig"),
+        ({"defaults": {"size": "big"}}, "size in trip_config.defaults .* must be int; got 'big'"),
+        ({"defaults": {"understood": None}}, "understood .* must be tuple"),
+        ({"defaults": None}, "must be a table; got None"),
     ):
         save_checkpoint(tmp_path / "a", {**config, **changed}, parts)
         refused(tmp_path / "a", words)
@@ -193,6 +199,14 @@ def test_configs_that_do_not_fit_are_refused(whole, tmp_path):
     del parts["text"]
     save_checkpoint(tmp_path / "a", config, parts)
     refused(tmp_path / "a", "no part 'text'")
+
+
+def test_a_header_whose_metadata_are_no_texts_is_damaged(tmp_path):
+    for metadata in ([1, 2], {CONFIG_KEY: 5}):
+        entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+        header = json.dumps({"__metadata__": metadata, "a": entry}).encode()
+        (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        refused(tmp_path / "a", "damaged safetensors header")
 
 
 def test_a_config_is_read_from_metadata(whole, tmp_path):

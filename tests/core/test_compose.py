@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from trip_core.compose import complete, compose, overscan_view, refine
+from trip_core.compose import complete, compose, needs_generated, overscan_view, refine
 from trip_core.nn.motion_field import MOTION_PARAMETERS, SKY, StillMotion
 
 
@@ -85,6 +86,31 @@ def test_generated_pixels_appear_only_where_the_still_shows_nothing():
     assert last[1, :, -8:].min() > 0.95 and last[0, :, -8:].max() < 0.05
     *_, mirrored = compose(still, motion, 4)
     assert torch.allclose(last[:, :, :80], mirrored[:, :, :80], atol=1e-3)
+
+
+@pytest.mark.parametrize("edges", ["mirror", "generate", "overscan"])
+def test_weather_and_light_come_from_the_generated_frames(edges):
+    """What is finer than their pixels stays the still's own."""
+    still, motion = picture(), motion_of(pan=0.1, flicker=0.5)
+    plain = list(compose(still, motion_of(pan=0.1), 4, "mirror" if edges == "generate" else edges))
+    small = [F.interpolate(frame[None], (24, 32), mode="area")[0] for frame in plain]
+    if edges == "overscan":  # the generated frames show more
+        wide = list(compose(still, motion_of(pan=0.1), 4))
+        small = [F.interpolate(frame[None], (24, 32), mode="area")[0] for frame in wide]
+    generated = torch.stack(small) + 0.2
+    for index, frame in enumerate(compose(still, motion, 4, edges, generated)):
+        change = (frame - plain[index])[:, 4:-4, 4:-40]
+        assert abs(change.mean() - (0.0 if index == 0 and edges != "overscan" else 0.1)) < 0.01
+        assert change.std() < (0.05 if edges == "overscan" else 0.02)
+
+
+def test_generated_frames_are_asked_for_only_where_they_show():
+    assert not needs_generated(motion_of(pan=0.1), "mirror")
+    assert needs_generated(motion_of(pan=0.1), "generate")
+    assert needs_generated(motion_of(snow=0.1), "mirror")
+    frames = compose(picture(), motion_of(pan=0.1), 3, "mirror", torch.zeros(3, 3, 24, 32))
+    for frame, expected in zip(frames, compose(picture(), motion_of(pan=0.1), 3), strict=True):
+        assert torch.equal(frame, expected)
 
 
 def test_wrong_use_is_refused():

@@ -35,6 +35,7 @@ from trip_core.systems.dynamicrafter import (
     StillPrior,
     frame_shares,
     guide_frames,
+    still_prior,
 )
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -387,16 +388,27 @@ def test_with_velocity_the_prior_is_the_same_fusion_and_a_blend_of_clean_latents
     torch.testing.assert_close(x0, (z_t - sigma * fused) / root / signal, atol=1e-3, rtol=1e-3)
 
 
-def test_the_mask_keeps_the_prior_out(tiny, generator):
+def test_kept_places_are_the_stills_without_a_prior(tiny, generator):
     given, times = conditioning(generator), torch.tensor([600])
     z_t = torch.randn(1, 4, 5, 4, 6, generator=generator)
     still = torch.randn(1, 4, 4, 6, generator=generator)
-    mask = torch.zeros(1, 1, 1, 4, 6)
-    mask[..., :3] = 1
-    prior = StillPrior(still, PriorWeights(1.0, 1.0, 0.0), mask)
+    kept = torch.zeros(1, 1, 4, 6)
+    kept[..., :3] = 1
+    prior = still_prior(still, None, 5, 0.0, kept=kept)
     x0, free = tiny.denoiser(given, prior=prior)(z_t, times), tiny.denoiser(given)(z_t, times)
     assert x0[..., 3:].equal(free[..., 3:])
     assert x0[..., :3].equal(still[:, :, None, :, :3].expand(-1, -1, 5, -1, -1))
+
+
+def test_the_prior_of_a_clip_is_linear_fusion_as_published():
+    """TRIP^W: lambda falls with the frame alone, unless the user asks for more."""
+    still = torch.zeros(1, 4, 4, 6)
+    weight = still_prior(still, None, 5, 1.0, 1.0).trust(5, torch.tensor([0.1, 0.9]))
+    assert weight.squeeze().tolist() == [[1, 0.75, 0.5, 0.25, 0]] * 2
+    assert still_prior(still, None, 5, 0.0) is None
+    with pytest.raises(ValueError, match="nothing moves; set prior_strength to 0"):
+        still_prior(still, None, 5, 1.0)
+    assert still_prior(still, None, 5, 1.0, time_decay=1.0) is not None
 
 
 def test_two_stills_stand_at_the_ends_and_nothing_between():

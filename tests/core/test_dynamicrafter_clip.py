@@ -70,7 +70,7 @@ def run(folder, still, target, *more):
         (),
         ("--loop", "--pace", "8"),
         ("--image-guidance", "2", "--guidance", "4", "--sampler", "dpmpp_2m"),
-        ("--prior-strength", "0.5"),
+        ("--prior-strength", "1", "--prior-frames-decay", "1", "--prior-decay", "2"),
     ],
 )
 def test_a_folder_makes_a_clip(folder, still, tmp_path, capsys, more):
@@ -90,9 +90,19 @@ def test_same_seed_same_file_and_an_end_still_is_heard(folder, still, tmp_path):
 
 
 @pytest.mark.usefixtures("small_clips")
+def test_what_is_white_in_the_mask_stays(folder, still, tmp_path):
+    Image.new("L", (30, 30), 255).save(tmp_path / "mask.png")
+    assert run(folder, still, tmp_path / "a.gif", "--mask", str(tmp_path / "mask.png")) == 0
+    with Image.open(tmp_path / "a.gif") as clip:
+        frames = [clip.seek(i) or clip.convert("RGB").tobytes() for i in range(clip.n_frames)]
+    assert len(set(frames)) == 1
+
+
+@pytest.mark.usefixtures("small_clips")
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (("--prior-strength", "1"), "nothing moves; set prior_strength to 0"),
         (("--edges", "generate"), "--edges is not for this model"),
         (("--end", "absent.png"), "absent.png does not exist"),
     ],

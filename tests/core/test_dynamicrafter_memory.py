@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.peak_bytes import PeakBytes
-from trip_core.systems import dreamvideo, dynamicrafter
+from trip_core.systems import dreamvideo, dynamicrafter, trip
 
 HALF = torch.float16
 
@@ -53,3 +53,14 @@ def test_the_memory_of_a_dreamvideo_is_known():
         text = network.text_keys_values(torch.empty(1, 77, 1024, dtype=HALF))
         used = counted(network, z_t, torch.zeros(1).long(), text, picture)
     assert 0.8 < used / network.memory_required(16 * 40 * 64) <= 1
+
+
+@pytest.mark.usefixtures("no_scores")
+def test_the_memory_of_a_trip_is_known():
+    with torch.device("meta"):
+        network = trip.TRIP(trip.PRESETS["trip"])
+        network.to(HALF).requires_grad_(False)
+        z_t, still = torch.empty(2, 4, 16, 32, 32), torch.empty(2, 4, 32, 32)
+        text = network.unet.text_keys_values(torch.empty(2, 77, 1024, dtype=HALF))
+        used = counted(network, z_t, torch.zeros(2).long(), text, still)
+    assert 0.8 < used / network.memory_required(2 * 16 * 32 * 32) <= 1

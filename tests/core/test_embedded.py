@@ -51,6 +51,67 @@ def test_words_mean_what_they_say(model, prompt, name, moves):
     assert value(model, prompt, name) == pytest.approx(moves, abs=0.15)
 
 
+#: As users type, in part with words that the model does not know: shares of an ordinary move, all
+#: others none.
+TYPED = {
+    "the camera rolls anti-clockwise": {"roll": -1},
+    "counter-clockwise camera rotation": {"roll": -1},
+    "clouds drifting slowly from left to right": {"sky_x": 0.5},
+    "clouds drift from right to left": {"sky_x": -1},
+    "the clouds drift up": {"sky_y": -1},
+    "pan from left to right": {"pan": 1},
+    "zoom-in": {"zoom": 1},
+    "ZOOM OUT!!": {"zoom": -1},
+    "zoom in on the castle on the left": {"zoom": 1},
+    "cinematic slow dolly-in, 4k, trending": {"dolly": 0.5},
+    "push forward": {"dolly": 1},
+    "truck left": {"truck": -1},
+    "the camera goes up": {"boom": 1},
+    "no zoom, the clouds move left": {"sky_x": -1},
+    "clouds move left": {"sky_x": -1},
+    "the clouds move right and the camera moves left": {"sky_x": 1, "truck": -1},
+    "the water moves left": {"water_x": -1, "ripple": 0.7},
+    "the clouds do not move, the camera pans left": {"pan": -1},
+    "no pan, only the water moves": {"ripple": 1},
+    "static camera, clouds drift left": {"sky_x": -1},
+    "a frozen lake, the clouds drift left": {"sky_x": -1},
+    "timelapse of clouds": {"sky_x": 1},
+    "people walk to the right while the clouds drift left": {"sky_x": -1},
+    "a red car moves to the left, the camera zooms in": {"zoom": 1},
+    "the sea is still, the camera tilts up": {"tilt": 1},
+    "everything is still except the water": {"ripple": 1},
+    "the camera does not move": {"sky_x": 0.4, "ripple": 0.5},
+    "don't zoom": {"sky_x": 0.4, "ripple": 0.5},
+    "nothing moves at all": {},
+}
+#: What moves by itself, and what stands still by its name, asks for nothing: as without words.
+TYPED_FOR_NOTHING = (
+    "a portrait of a man in a blue coat",
+    "a woman turns left",
+    "a red car moves to the left",
+    "she waves her hand",
+    "a bird flies to the right",
+    "smoke rises",
+    "the sun sinks",
+    "a frozen lake in the mountains",
+    "a still life with flowers",
+    "a fast car",
+    "the right side of the house",
+    "ein Schwenk nach links",
+)
+TYPED |= {prompt: {"zoom": 0.35, "sky_x": 0.4, "ripple": 0.5} for prompt in TYPED_FOR_NOTHING}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prompt", TYPED)
+def test_what_users_type_means_what_they_want(model, prompt):
+    read = model.motion.understand(model.text.encode([prompt]))[0].tolist()
+    usual = MOTION_PARAMETERS.items()
+    shares = {name: value / size for (name, size), value in zip(usual, read, strict=True)}
+    wanted = {name: TYPED[prompt].get(name, 0) for name in model.defaults.understood}
+    assert {name: shares[name] for name in wanted} == pytest.approx(wanted, abs=0.2)
+
+
 def test_combined_words_do_both_and_unknown_words_do_no_harm(model):
     prompt = "slow zoom in while clouds drift left"
     assert value(model, prompt, "zoom") > 0.3

@@ -6,7 +6,6 @@ import torch
 from trip_core import guidance
 from trip_core.guidance import (
     Branch,
-    batched_text_guidance,
     rescale_guidance,
     text_guidance,
     text_image_guidance,
@@ -55,19 +54,6 @@ def test_guiding_clean_latents_is_guiding_the_network_output(inputs, kind):
     torch.testing.assert_close(
         ours, x0_from(u + 7.5 * (c - u), z_t, alpha_bar, kind), rtol=1e-9, atol=1e-9
     )
-
-
-def test_one_batch_for_both_branches_gives_the_same(inputs):
-    branches = linear_denoiser(0.5, 1e-3), linear_denoiser(-0.2, 2e-3)
-    apart = text_guidance(*branches, 7.5, rescale=0.7)(*inputs)
-
-    def both(z_t, t):
-        assert z_t.shape[0] == t.shape[0] == 4
-        return torch.cat(
-            [f(z, s) for f, z, s in zip(branches, z_t.chunk(2), t.chunk(2), strict=True)]
-        )
-
-    torch.testing.assert_close(batched_text_guidance(both, 7.5, rescale=0.7)(*inputs), apart)
 
 
 @pytest.mark.parametrize(("free", "calls"), [(100 * 360, 1), (10, 3)])

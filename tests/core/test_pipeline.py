@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.core.tiny_model import MOVES
 from trip_core.data.captions import vocabulary
 from trip_core.fusion import FusionConfig
 from trip_core.nn.autoencoder import TinyAutoencoder
@@ -33,7 +34,7 @@ def tiny_model(preset="small"):
         for parameter in motion.parameters():  # untrained it would not move
             torch.nn.init.normal_(parameter, std=0.3, generator=generator)
     text = TextEncoder(TextConfig(tuple(vocabulary()), 16, 1, 2))
-    defaults = SamplingDefaults(steps=3, guidance_scale=2.0, size=32)
+    defaults = SamplingDefaults(3, 2.0, 32, tuple(MOVES))
     parts = (TRIP(config).eval(), TinyAutoencoder().eval(), text.eval())
     return Model(*parts, None if motion is None else motion.eval(), {}, defaults)
 
@@ -54,6 +55,17 @@ def test_the_first_frame_is_the_still_at_its_own_resolution(model):
     assert len(frames) == 4 and all(f.shape == still.shape for f in frames)
     assert torch.equal(frames[0], still)
     assert clip.latents is None and "sample" not in clip.seconds
+
+
+def test_weather_is_sampled_and_shows(model):
+    """Snow displaces nothing: no plate can give it."""
+    defaults = replace(model.defaults, understood=("snow",))
+    snowy = replace(model, defaults=defaults)
+    clip = animate(snowy, a_still(), "snow falls", num_frames=3, motion_strength=-1)
+    assert clip.latents is not None and clip.motion is not None
+    assert float(clip.motion.parameters.abs().max()) > 0
+    first, *_, last = clip.frames
+    assert torch.equal(first, a_still()) and (last - first).abs().mean() > 0.01
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_another(model):
@@ -112,6 +124,40 @@ def test_a_tremor_is_no_motion():
     assert torch.equal(settle(replace(motion, parameters=usual)).parameters, usual)
 
 
+def test_decays_let_go_of_the_frames_after_the_first(model):
+    """Also where the model's own weights are 1 throughout, as those of the small model are."""
+
+    def latents(**options):
+        return animate(model, a_still(), "waves", num_frames=3, edges="generate", **options).latents
+
+    as_trained = latents()
+    for options in ({"prior_decay": 1.0}, {"prior_frames_decay": 1.0}):
+        assert (latents(**options) - as_trained).abs().max() > 0.01, options
+
+
+@pytest.mark.parametrize("preset", ["small", "small_paper"])
+def test_masked_places_stay_as_in_the_still(preset):
+    model, still, mask = tiny_model(preset), a_still(64, 64), torch.zeros(1, 64, 64)
+    mask[..., :32] = 1
+    options = {"prior_strength": 0.0, "prior_decay": 1.0, "motion_strength": 4.0}
+    clip = animate(
+        model,
+        still,
+        "waves",
+        num_frames=3,
+        edges="generate" if model.motion else "mirror",
+        mask=mask,
+        **options,
+    )
+    frames = torch.stack(list(clip.frames))
+    if model.motion is not None:
+        assert torch.equal(frames[..., :32], still[None, ..., :32].expand(3, -1, -1, -1))
+        assert (frames[2] - still)[..., 40:].abs().max() > 0.01
+    anchored = model.vae.encode(fit_to_model(model, still) * 2 - 1)[:, :, None]
+    moved = (clip.latents - anchored).abs()
+    assert moved[..., :1].max() < 0.005 < moved[..., 3:].max()
+
+
 @pytest.mark.parametrize("size", [(64, 64), (70, 200), (300, 100)])
 def test_the_models_picture_keeps_the_shape_and_fits_its_layers(model, size):
     small = fit_to_model(model, a_still(*size))
@@ -125,7 +171,8 @@ def test_the_models_picture_keeps_the_shape_and_fits_its_layers(model, size):
     [
         ({"num_frames": 0}, "at least 1 frame"),
         ({"prior_strength": 1.5}, "within 0..1; got 1.5"),
-        ({"prior_decay": float("nan")}, "within 0..1"),
+        ({"prior_frames_decay": 1.5}, "decay over frames must be within 0..1; got 1.5"),
+        ({"prior_decay": float("nan")}, "decay must be 0 or more; got nan"),
         ({"edges": "torus"}, "edges must be one of"),
     ],
 )

@@ -7,7 +7,14 @@ import torch
 from safetensors.torch import load_file
 
 from trip_core.prediction import epsilon_from, x0_from
-from trip_core.prior import PriorWeights, blend_towards_still, image_noise_prior, prior_weight
+from trip_core.prior import (
+    UNTRAINED,
+    PriorWeights,
+    StillPrior,
+    blend_towards_still,
+    image_noise_prior,
+    prior_weight,
+)
 from trip_core.schedule import noise_schedule
 
 EQUATIONS = Path(__file__).parents[1] / "fixtures" / "trip_equations.safetensors"
@@ -150,11 +157,59 @@ def test_a_frame_that_is_the_still_keeps_it_at_every_t():
     assert torch.equal(weight[:, 0, -1], torch.zeros(1000, 1, 1))
 
 
-def test_a_users_strength_and_decay():
+def test_a_users_strength_and_decays():
     base, alpha_bar = PriorWeights(1.0, 0.5, 1.0), torch.tensor([0.5])
     assert base.scaled() == base
     assert base.scaled(0.0)(3, alpha_bar).abs().max() == 0
-    assert base.scaled(0.5, 1.0) == PriorWeights(0.5, 0.25, 2.0)
+    assert base.scaled(0.5, 2.0) == PriorWeights(0.5, 0.25, 1.0, 2.0)
+    assert base.scaled(0.5, frames_decay=0.5) == PriorWeights(0.5, 0.125, 1.0)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_users_decay_lets_go_of_every_frame_but_the_first(strength):
+    """Also where a model holds all frames fully, as the one that ships does."""
+    alpha_bar = noise_schedule().alpha_bar(torch.tensor([0, 500, 999]))
+    weight = PriorWeights(1.0, 1.0, 0.0).scaled(strength, 2.0)(4, alpha_bar).squeeze()
+    assert (weight[:, 0] == strength).all()
+    torch.testing.assert_close(
+        weight[:, 1:], (strength * (1 - alpha_bar[:, None]) ** 2).expand(3, 3)
+    )
+
+
+def test_law_5_a_users_decay_tames_the_magnified_error_too():
+    alpha_bar = noise_schedule().alphas_cumprod
+    magnified = (alpha_bar / (1 - alpha_bar)).sqrt()
+    for decay in (0.5, 1.0, 8.0):
+        later = PriorWeights(1.0, 1.0, 0.0).scaled(1.0, decay)(2, alpha_bar)[:, 0, 1, 0, 0]
+        assert (later * magnified).max() <= 1.0 + 1e-9
+
+
+# The prior on a model that was not trained with it
+
+
+@pytest.mark.parametrize("frames", [4, 5])
+def test_two_stills_hold_a_half_each(frames, generator):
+    start, end = torch.randn(2, 1, 3, 2, 2, generator=generator)
+    prior = StillPrior.between(start, end, frames, UNTRAINED.scaled(1.0, 1.0, frames_decay=1.0))
+    assert prior.still[:, :, 0].equal(start) and prior.still[:, :, -1].equal(end)
+    weight = prior.trust(frames, torch.tensor([0.4])).flatten()
+    assert weight.equal(weight.flip(0))
+    assert weight[0] == 1 and weight[1] == (0.0 if frames == 4 else 0.3) and weight[2] == 0
+    x0 = torch.randn(1, 3, frames, 2, 2, generator=generator)
+    fused = prior.towards_still(x0, torch.tensor([0.4]))
+    assert fused[:, :, 0].equal(start) and fused[:, :, -1].equal(end)
+    assert fused[:, :, 2].equal(x0[:, :, 2])
+
+
+def test_kept_places_are_the_still_and_the_others_free(generator):
+    still, x0 = torch.randn(1, 3, 4, 6, generator=generator), torch.randn(1, 3, 5, 4, 6)
+    kept = torch.zeros(1, 1, 4, 6)
+    kept[..., :3] = 1
+    fused = StillPrior(still, UNTRAINED.scaled(0.0), kept=kept).towards_still(
+        x0, torch.tensor([0.9])
+    )
+    assert fused[..., :3].equal(still[:, :, None, :, :3].expand(-1, -1, 5, -1, -1))
+    assert fused[..., 3:].equal(x0[..., 3:])
 
 
 def test_computed_in_float32_for_half_precision_latents(clip):
@@ -176,6 +231,9 @@ def test_wrong_use_is_one_sentence(clip):
         lambda: prior_weight(3, alpha_bar, last=float("nan")),
         lambda: prior_weight(3, alpha_bar, time_decay=-1.0),
         lambda: PriorWeights().scaled(2.0),
+        lambda: PriorWeights().scaled(1.0, -1.0),
+        lambda: PriorWeights().scaled(1.0, float("nan")),
+        lambda: PriorWeights().scaled(1.0, frames_decay=1.5),
     ):
         with pytest.raises(ValueError, match="must be"):
             wrong()

@@ -138,6 +138,21 @@ def test_the_residual_path_learns_where_the_gate_trusts_the_still_wholly(run: Pa
     assert learned[0] < 1e-6 < 1e-3 < learned[1]
 
 
+def test_checkpointing_changes_no_number(run: Path) -> None:
+    _make("small", run)
+    gradients = []
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        options = TripOptions(size=32, num_frames=3, bank=SMALL_BANK, checkpointing=wanted)
+        task = TripTask(options, _context(run))
+        stages = [m for m in task.trip.unet.modules() if hasattr(m, "gradient_checkpointing")]
+        assert stages and all(stage.gradient_checkpointing is wanted for stage in stages)
+        task.trip.train()
+        task.loss(task.batch(0))[0].backward()
+        gradients.append([p.grad for p in task.trip.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
 def test_autoencoder_starts_as_principal_components(run: Path) -> None:
     task = _make("autoencoder", run)
     vae = task.modules["vae"]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from trip_core.bench_networks import SIZES
 from trip_core.nn.unet3d import VideoUNet, VideoUNetConfig
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -100,6 +101,19 @@ def test_equals_the_installed_diffusers_class(name):
         with torch.no_grad():
             expected = theirs(sample, timesteps, text).sample
             assert error(ours(sample, timesteps, text), expected) < 1e-5, (batch, frames, size)
+
+
+def test_equals_the_installed_diffusers_class_at_the_middle_size():
+    """Half the channels of the full size; 1e-5 of the numbers, which are of the order of 1."""
+    from diffusers import UNet3DConditionModel
+
+    config, shape, tokens = SIZES["middle"]
+    ours, theirs = build(config), UNet3DConditionModel(**asdict(config)).eval()
+    theirs.load_state_dict(ours.state_dict())
+    given = inputs(config, 1, shape[0], shape[1:], tokens)
+    with torch.no_grad():
+        expected = theirs(*given).sample
+        torch.testing.assert_close(ours(*given), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_equals_diffusers_with_residuals_from_outside():

@@ -10,8 +10,12 @@ from torch import nn
 from trip_core.checkpoint import save_checkpoint
 from trip_core.nn.autoencoder import TinyAutoencoder
 from trip_core.nn.motion import MotionConfig, MotionNetwork
+from trip_core.nn.motion_field import MOTION_PARAMETERS
 from trip_core.nn.text import TextConfig, TextEncoder
 from trip_core.systems.trip import PRESETS, TRIP
+
+#: What displaces something: weather and light would need samples.
+MOVES = [name for name in MOTION_PARAMETERS if name not in ("snow", "rain", "flicker")]
 
 
 def tiny_model() -> tuple[dict[str, Any], dict[str, nn.Module]]:
@@ -33,7 +37,8 @@ def tiny_model() -> tuple[dict[str, Any], dict[str, nn.Module]]:
             parameter.data.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
     configs = {part: getattr(module, "config") for part, module in modules.items()}  # noqa: B009
     config = {part: asdict(values) for part, values in configs.items()}
-    return {**config, "defaults": {"steps": 2, "guidance_scale": 1.0, "size": 32}}, modules
+    defaults = {"steps": 2, "guidance_scale": 1.0, "size": 32, "understood": MOVES}
+    return {**config, "defaults": defaults}, modules
 
 
 def save_tiny_model(path: Path) -> None:

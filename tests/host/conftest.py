@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Host:
         command += ["--base-directory", str(base), "--port", str(self.port)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "trip"]
         command += ["tiny_vision", "stopwatch"]
-        command += ["--preview-method", "latent2rgb", "--preview-size", "256"]
+        command += ["--preview-size", "256"]  # the method is the host's default: none
         command += ["--database-url", f"sqlite:///{base / 'db.sqlite'}"]
         with open(self.log, "w") as log:
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -150,6 +151,12 @@ class Host:
         history = self.run(graph)
         assert history["status"]["status_str"] == "success", error_of(history)
         return history["outputs"]
+
+    def view(self, entry: dict) -> bytes:
+        """Return a shown file as the page fetches it."""
+        address = f"http://127.0.0.1:{self.port}/view?{urllib.parse.urlencode(entry)}"
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return answer.read()
 
     def path(self, entry: dict) -> Path:
         """Return where a shown file lies."""

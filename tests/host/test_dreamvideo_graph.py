@@ -77,5 +77,7 @@ def test_what_it_has_not_is_one_sentence(comfy):
         "6": sampled(),
         "7": combine(latent=["6", 0], vae=["1", 2]),
     }
-    graph["5"]["inputs"]["mask"] = ["m", 0]
+    graph["5"]["inputs"]["motion_strength"] = 2.0
+    assert "this DreamVideo has none; got 2.0" in error_of(comfy.run(graph))
+    graph["5"]["inputs"] |= {"motion_strength": 1.0, "mask": ["m", 0]}
     assert "DreamVideo has not" in error_of(comfy.run(graph))

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.host.conftest import error_of
 from tests.host.graphs import combine, node, sampled
 from tests.host.test_graph import saved_latent
 from tests.tiny import save_dynamicrafter
-from trip_core.dynamicrafter_file import load_dynamicrafter
-from trip_core.prior import PriorWeights
+from trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
 from trip_core.sampling import initial_latents, sample, timesteps
-from trip_core.systems.dynamicrafter import Conditioning, StillPrior, guide_frames
+from trip_core.systems.dynamicrafter import Conditioning, guide_frames, still_prior
 from trip_core.video_io import read_video
 
 
@@ -105,6 +104,9 @@ CASES = {
     ),
     "noise, half, TRIP^W": ("eps", {"prior_strength": 1.0, "decay_over_frames": 1.0}, {}),
     "velocity, loop, pace": ("v", {}, {"loop": True, "fs": 8}),
+    "velocity, loop, prior": (
+        "v", {"prior_strength": 0.8, "decay_over_frames": 1.0}, {"loop": True, "fs": 8},
+    ),
 }  # fmt: skip
 
 
@@ -127,18 +129,17 @@ def test_the_graph_gives_the_latents_of_the_core(comfy, base, files, case):
 
     network = load_dynamicrafter(files / f"{kind}.safetensors").float()  # the CPU's type
     pace = torch.tensor([optional["fs"]]) if optional else None
+    end = still if optional else None
     conditions = []
     for name in ("positive", "negative"):
         tokens = load_file(base / "output" / f"{name}.safetensors")
         image = network.image_context(tokens["image"], 5)
-        stills = guide_frames(still, 5, still if optional else None)
+        stills = guide_frames(still, 5, end)
         conditions.append(Conditioning(tokens["text"], image, stills, pace))
     assert not torch.equal(conditions[0].image, conditions[1].image)
     prior = None
     if inputs:
-        first, decay = inputs["prior_strength"], inputs["decay_over_frames"]
-        weights = PriorWeights(first, first * (1 - decay), inputs.get("decay_over_time", 0.0))
-        prior = StillPrior(still, weights)
+        prior = still_prior(still, end, 5, *inputs.values())
     schedule = network.schedule
     first = timesteps(schedule, steps=3, spacing="trailing")[0]
     noisy = initial_latents(still, 5, schedule, first, torch.Generator().manual_seed(7))
@@ -236,3 +237,43 @@ def test_wrong_use_gives_one_sentence(comfy, case):
         graph[key]["inputs"].update(inputs)
     message = error_of(comfy.run(graph))
     assert words in message and "\n" not in message, message
+
+
+#: Start of the names that go, or get another shape; what is said.
+DAMAGED = {
+    "an autoencoder's part is missing": (
+        f"{VAE}decoder.mid.", None, "autoencoder's tensors do not fit: 'decoder.mid.block_1.norm1",
+    ),
+    "an autoencoder's level is missing": (
+        f"{VAE}encoder.down.0.block.0.conv1.weight", None, "0.block.0.conv1.weight' is missing",
+    ),
+    "an autoencoder's tensor has another shape": (
+        f"{VAE}decoder.conv_in.weight", (3, 4, 3, 3), "'decoder.conv_in.weight' is [3, 4, 3, 3]",
+    ),
+    "a text layer's part is missing": (
+        f"{TEXT}transformer.resblocks.1.mlp.", None,
+        "'text_model.encoder.layers.1.mlp.fc1.weight' [256, 64] is missing",
+    ),
+    "a text tensor has another shape": (
+        f"{TEXT}ln_final.weight", (7,), "'text_model.final_layer_norm.weight' is [7]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_one_sentence(comfy, files, case):
+    start, shape, words = DAMAGED[case]
+    tensors = load_file(files / "v.safetensors")
+    for name in [name for name in tensors if name.startswith(start)]:
+        del tensors[name]
+    if shape is not None:
+        tensors[start] = torch.zeros(shape)
+    damaged = files / "damaged.safetensors"
+    save_file(tensors, damaged)
+    try:
+        graph = crafted("crafter/damaged.safetensors") | {"8": saved(["5", 2], "damaged")}
+        message = error_of(comfy.run(graph))
+    finally:
+        damaged.unlink()
+    assert words in message and "damaged.safetensors" in message, message
+    assert "\n" not in message

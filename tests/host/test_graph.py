@@ -1,5 +1,7 @@
 """The pack inside a real ComfyUI."""
 
+import subprocess
+import sys
 import time
 
 import av
@@ -7,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.host.conftest import PACK
 from tests.host.graphs import combine, node, prepared, sampled
 from trip_core.checkpoint import load_model
 from trip_core.pipeline import animate
@@ -45,6 +48,7 @@ def test_a_still_becomes_a_clip_that_holds_its_workflow(comfy, base):
     shown = comfy.outputs(graph)["8"]
     assert shown["animated"] == [True]
     path = comfy.path(shown["images"][0])
+    assert comfy.view(shown["images"][0]) == path.read_bytes()
     video = read_video(path)
     still = read_still(base / "input" / "still.png")
     assert video.shape == (5, 3, 96, 130)  # odd sides gain one row and column
@@ -88,6 +92,44 @@ def test_the_graph_gives_the_latents_of_the_core(comfy, base, model):
     )
     assert clip.latents is not None
     torch.testing.assert_close(latents, clip.latents[0].movedim(0, 1), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny_paper"])
+def test_the_graph_gives_the_clip_of_the_command_line(comfy, base, tmp_path, model):
+    def drawn(seed):
+        graph = prepared(f"{model}.safetensors") | {
+            "6": sampled(seed=seed),
+            "7": node("TRIP_Decode", latent=["6", 0], vae=["1", 2], edges="generate"),
+            "8": combine(images=["7", 0]),
+        }
+        return read_video(comfy.path(comfy.outputs(graph)["8"]["images"][0]))
+
+    file, checkpoint = tmp_path / "clip.mp4", base / "models" / "trip" / f"{model}.safetensors"
+    command = [sys.executable, "-m", "trip_core", "animate", str(base / "input" / "still.png")]
+    command += ["--prompt", "the camera pans left", "--model", str(checkpoint), "--out", str(file)]
+    command += ["--frames", "5", "--steps", "4", "--guidance", "2", "--seed", "7"]
+    command += ["--edges", "generate"] if model == "tiny" else []
+    subprocess.run(command, check=True, cwd=PACK)
+    clip = read_video(file)
+    same, other = ((drawn(seed) - clip).abs().mean() for seed in (7, 8))
+    assert same < 1 / 255 and same < other / 4
+
+
+def test_the_hosts_tiled_decoder_knows_the_built_in_model(comfy):
+    tiles = {"tile_size": 128, "overlap": 32, "temporal_size": 64, "temporal_overlap": 8}
+    graph = prepared("built-in (small)", length=2) | {
+        "7": node("VAEDecode", samples=["5", 2], vae=["1", 2]),
+        "8": node("VAEDecodeTiled", samples=["5", 2], vae=["1", 2], **tiles),
+        "9": node("SaveImage", images=["7", 0], filename_prefix="whole"),
+        "10": node("SaveImage", images=["8", 0], filename_prefix="tiled"),
+    }
+    outputs = comfy.outputs(graph)
+    whole, tiled = (
+        torch.stack([read_still(comfy.path(entry)) for entry in outputs[key]["images"]])
+        for key in ("9", "10")
+    )
+    assert whole.shape == tiled.shape and whole.shape[-1] > 128
+    assert (whole - tiled).abs().mean() < 2 / 255
 
 
 def test_a_second_run_is_cached(comfy):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.host.conftest import error_of
 from tests.host.graphs import combine, node, prepared, sampled
 from trip_core.checkpoint import load_model
 from trip_core.pipeline import animate
@@ -91,3 +92,24 @@ def test_the_graph_gives_the_latents_of_the_core(comfy, base, folder):
     ours = latents * 0.18215  # the host's wires carry unscaled latents
     torch.testing.assert_close(ours, clip.latents[0].movedim(0, 1), atol=5e-3, rtol=0)
     assert comfy.path(outputs["8"]["images"][0]).stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "words"),
+    [
+        ("vae", "decoder.conv_norm_out.weight", "'decoder.norm_out.weight' [32] is missing"),
+        ("text_encoder", "text_model.final_layer_norm.bias", "final_layer_norm.bias' [64] is mis"),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence(comfy, folder, part, name, words):
+    (file,) = (folder / part).glob("*.safetensors")
+    whole, tensors = file.read_bytes(), load_file(file)
+    del tensors[name]
+    save_file(tensors, file, {"format": "pt"})
+    try:
+        message = error_of(
+            comfy.run(prepared(folder.name) | {"6": combine(latent=["5", 2], vae=["1", 2])})
+        )
+    finally:
+        file.write_bytes(whole)
+    assert words in message and folder.name in message and "\n" not in message, message

@@ -46,6 +46,10 @@ WRONG = {
     "a pixel format that is not the format's": (
         {"8": {"pixel_format": "gbrp16le"}}, "cannot store gbrp16le",
     ),
+    "a camera without a motion network": (
+        {"1": {"model_name": "tiny_paper.safetensors"}, "5": {"fit": "overscan"}},
+        "this TRIP has none; choose crop, pad or stretch",
+    ),
     "another graph's LATENT": ({"6": {"latent": ["e", 0]}}, "the LATENT of the same Image Noise"),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from trip_core.models import SYSTEMS
+from trip_core.pipeline_dynamicrafter import DynamiCrafterModel, animate_dynamicrafter
 from trip_core.prior import PriorWeights, blend_towards_still
 from trip_core.systems.dynamicrafter import PRESETS
 
@@ -18,6 +19,32 @@ class Halving:
     def encode(self, pixels):
         means = torch.nn.functional.avg_pool2d(pixels, 8)
         return torch.cat((means, means[:, :1]), dim=1)
+
+    def decode(self, latents):
+        return torch.zeros(len(latents), 3, 8, 8)
+
+
+class Blind(torch.nn.Module):
+    """A network that sees nothing and keeps the prior that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.config, self.prior = PRESETS["512"], None
+        self.schedule, self.weight = self.config.build_schedule(), torch.nn.Parameter(torch.ones(1))
+
+    def image_context(self, tokens, _):
+        return tokens
+
+    def denoiser(self, *_, prior, **__):
+        self.prior = prior
+        return lambda z_t, _: torch.zeros_like(z_t)
+
+
+class Encoder:
+    """Of texts and pictures."""
+
+    def encode(self, given):
+        return torch.zeros(len(given), 1, 4)
 
 
 @pytest.fixture
@@ -47,12 +74,48 @@ def test_two_stills_stand_at_the_ends_and_each_half_is_held_to_its_own(hold, wis
     assert held.stills[:, :, 1:-1].abs().max() == 0
     assert held.stills[:, :, 0].equal(latent) and not held.stills[:, :, -1].equal(latent)
     assert held.pace == 5  # the model for two stills was trained at it
-    weights = held.weights(torch.tensor([0.5])).flatten()
+    weights = held.prior.trust(frames, torch.tensor([0.5])).flatten()
     assert weights.tolist() == weights.flip(0).tolist()
     assert weights[0] == 1 and weights[frames // 2] == 0
     x0 = torch.zeros(frames, 4, 40, 64)
     fused = held.towards_stills(x0, held.anchors, torch.tensor([0.5]))
     assert fused[0].equal(held.stills[0, :, 0]) and fused[-1].equal(held.stills[0, :, -1])
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({"prior_strength": 1.0, "decay_over_frames": 1.0}, {}),
+        ({"prior_strength": 0.8, "decay_over_frames": 0.5, "decay_over_time": 2.0}, {"mask": True}),
+        ({"prior_strength": 0.8, "decay_over_time": 1.0}, {"end": True}),
+        ({}, {"mask": True}),
+    ],
+)
+def test_the_command_line_and_the_graph_have_one_prior(hold, wishes, asked, given):
+    still, end, mask = wishes.image[0].movedim(-1, 0), 1 - wishes.image, torch.zeros(1, 80, 128)
+    mask[..., :50] = 1
+    wishes = replace(
+        wishes,
+        mask=mask if "mask" in given else None,
+        end_still=end if "end" in given else None,
+        **asked,
+    )
+    graph = hold(wishes)[0].prior
+    network = Blind()
+    animate_dynamicrafter(
+        DynamiCrafterModel(network, Halving(), Encoder(), Encoder()),
+        still,
+        num_frames=5,
+        steps=1,
+        prior_strength=asked.get("prior_strength", 0.0),
+        prior_frames_decay=asked.get("decay_over_frames", 0.0),
+        prior_decay=asked.get("decay_over_time", 0.0),
+        mask=wishes.mask,
+        end=end[0].movedim(-1, 0) if "end" in given else None,
+    )
+    assert network.prior.still.equal(graph.still)
+    for alpha_bar in torch.tensor([[0.01], [0.5], [0.99]]):
+        assert network.prior.trust(5, alpha_bar).equal(graph.trust(5, alpha_bar))
 
 
 @pytest.mark.parametrize("two", [{"loop": True}, {"end_still": torch.rand(1, 80, 128, 3)}])
@@ -90,6 +153,7 @@ def test_the_prior_is_linear_fusion_with_painted_places_kept(hold, wishes, gener
             "multiples of 64 pixels; got 100 x 64: set 64 x 64 or 128 x 64",
         ),
         ({"motion_strength": 2.0}, "use fs for the pace"),
+        ({"fit": "overscan"}, "overscan follows the camera"),
         ({"prior_strength": 1.0}, "nothing moves"),
         ({"loop": True, "end_still": torch.zeros(1, 8, 8, 3)}, "switch loop off"),
     ],

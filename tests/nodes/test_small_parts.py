@@ -5,7 +5,6 @@ import time
 
 import pytest
 import torch
-from PIL import Image
 
 from tests.nodes.conftest import PACK
 from tests.tiny import save_tiny
@@ -207,7 +206,7 @@ def test_a_frozen_clip_is_called_frozen(nodes, folder, part, monkeypatch):
     out = nodes["TRIP_AnimationReport"]().report(still.expand(4, -1, -1, -1), still)
     text, plot = out["result"]
     assert "frozen" in text and "100.0 dB" in text
-    assert plot.shape == (1, 480, 768, 3)
+    assert plot.shape == (1, 650, 768, 3)  # drift, change and motion
 
 
 def test_drift_and_a_foreign_first_frame_are_named(nodes, folder, part, monkeypatch):
@@ -223,7 +222,7 @@ def test_the_plots_curves_leave_their_names_readable(part):
     flat = [0.0, 0.025] + [0.0235] * 14
     series = FrameSeries(first_frame_psnr=40.0, colour=flat, brightness=flat, change=flat)
     picture = part("report_plot").draw_series(series)
-    for top in (24, 226):
+    for top in (28, 202):
         beside_the_names = picture.crop((400, top + 4, 740, top + 22))
         assert len(beside_the_names.getcolors()) == 1
 
@@ -257,9 +256,9 @@ def test_numbers_that_no_parser_reads_become_null(part):
     }
 
 
-def test_pictures_of_a_sequence_become_a_video_again(part, tmp_path):
-    for k in range(2):
-        Image.new("RGB", (20, 18), (100 * k, 0, 0)).save(tmp_path / f"0000{k}.png")
-    pytest.importorskip("comfy_api")
-    video = part("animation_video").animation_video(tmp_path, 8.0)
-    assert video.get_components().images.shape == (2, 18, 20, 3)
+def test_a_later_windows_first_frame_is_not_the_clips(part):
+    """The clip's first frame alone is never let go."""
+    prior = part("held_still").WindowedPrior(PriorWeights(1, 1, 0, 1), 6, [3, 4, 5], None)
+    assert prior(3, torch.tensor([0.75])).flatten().tolist() == [0.25] * 3
+    prior = part("held_still").WindowedPrior(PriorWeights(1, 1, 0, 1), 6, [0, 1, 2], None)
+    assert prior(3, torch.tensor([0.75])).flatten().tolist() == [1, 0.25, 0.25]

@@ -1,7 +1,12 @@
 """Video Combine on real frames: every format read back."""
 
 import json
+import os
 import struct
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import av
 import pytest
@@ -54,22 +59,73 @@ def test_every_format_is_read_back(combine, name):
     codec = CODECS[name]
     assert path.suffix == codec.suffix
     if path.is_dir():
-        pictures = sorted(path.glob("*.png"))
-        assert len(pictures) == len(ui["images"]) == 5
-        assert json.loads(Image.open(pictures[0]).text["workflow"])["nodes"] == []
+        pictures = [Image.open(file) for file in sorted(path.glob("*.png"))]
+        assert [entry["filename"] for entry in ui["images"]] == [
+            Path(picture.filename).name for picture in pictures
+        ]
+        assert [picture.size for picture in pictures] == [(64, 48)] * 5
+        assert json.loads(pictures[0].text["workflow"])["nodes"] == []
         return
     video = read_video(path)
     assert video.shape == (5, 3, 48, 64)
     least = 22 if name == "GIF" else 30
     assert -10 * torch.log10((video.movedim(1, -1) - images).square().mean()) > least
     assert ui.get("animated") == (None if name == "GIF" else (True,))
-    assert ui["images"][0]["type"] == ("output" if codec.browser else "temp")
     if codec.format.codec is not None:
         with av.open(str(path)) as container:
             assert float(container.streams.video[0].average_rate) == 12.5
+    else:
+        assert milliseconds(path) == [80] * 5
 
 
-@pytest.mark.parametrize("name", ["mp4 (H.264)", "mp4 (H.265)", "webm (VP9)", "mov (ProRes)"])
+def milliseconds(path):
+    """Return how long each picture of an animation is shown."""
+    with Image.open(path) as animation:
+        shown = []
+        for index in range(animation.n_frames):
+            animation.seek(index)
+            animation.load()
+            shown.append(animation.info["duration"])
+        return shown
+
+
+#: What every browser plays, as (codec, pixel format); all others get a stand-in.
+PLAYED = {
+    ("mp4 (H.264)", "yuv420p"),
+    ("webm (VP9)", "yuv420p"),
+    ("webm (VP9)", "yuva420p"),
+    ("webm (AV1)", "yuv420p"),
+    ("webm (AV1)", "yuv420p10le"),
+    ("animated WebP", "auto"),
+    ("GIF", "auto"),
+    ("animated PNG", "auto"),
+    ("PNG sequence", "auto"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_format"),
+    [
+        (name, kind)
+        for name in available_codecs()
+        for kind in CODECS[name].pixel_formats or ["auto"]
+    ],
+)
+def test_what_browsers_cannot_play_gets_a_stand_in(combine, name, pixel_format):
+    ui, path = combine(images=clip(2), format=name, pixel_format=pixel_format)
+    shown = ui["images"][0]
+    if (name, pixel_format) in PLAYED:
+        assert shown["type"] == "output"
+        return
+    assert shown["type"] == "temp"
+    with av.open(str(path.parents[1] / "temp" / shown["filename"])) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+
+
+@pytest.mark.parametrize(
+    "name", ["mp4 (H.264)", "mp4 (H.265)", "webm (VP9)", "webm (AV1)", "mov (ProRes)"]
+)
 def test_yuv_files_say_bt709(combine, name):
     if name not in available_codecs():
         pytest.skip("this FFmpeg cannot write it")
@@ -136,7 +192,9 @@ def test_other_files_bring_the_workflow_back(combine):
     with av.open(str(webm)) as container:
         tags = {key.lower(): value for key, value in container.metadata.items()}
     assert tags["workflow"] == TEXTS["workflow"]
-    assert webm.read_bytes().index(b"WORKFLOW") < 2**21  # as much as the page reads
+    data = webm.read_bytes()
+    first_cluster = data.index(b"\x1f\x43\xb6\x75")  # its EBML id
+    assert data.index(b"WORKFLOW") < first_cluster and data.index(b"PROMPT") < first_cluster
     _, webp = combine(images=clip(), format="animated WebP")
     assert set(Image.open(webp).getexif().values()) == {f"{k}:{v}" for k, v in TEXTS.items()}
     _, apng = combine(images=clip(), format="animated PNG")
@@ -145,9 +203,40 @@ def test_other_files_bring_the_workflow_back(combine):
     assert Image.open(gif.with_suffix(".png")).text == TEXTS
 
 
+def test_a_gif_keeps_colours_that_come_late(combine):
+    images = torch.zeros(3, 48, 64, 3)
+    images[1, ..., 0], images[2] = 1.0, 0.8
+    _, path = combine(images=images, format="GIF")
+    assert (read_video(path).movedim(1, -1) - images).abs().max() < 2 / 255
+
+
+def test_a_gif_keeps_every_step_of_a_fade(combine):
+    images = clip(1) * torch.linspace(0, 1, 24).view(-1, 1, 1, 1)
+    _, path = combine(images=images, format="GIF")
+    video = read_video(path).movedim(1, -1)
+    assert len(video) == 24
+    assert (video.mean((1, 2, 3)) - images.mean((1, 2, 3))).abs().max() < 2 / 255
+    assert (video - images).square().mean().sqrt() < 9 / 255
+
+
+@pytest.mark.parametrize("name", ["GIF", "animated WebP", "animated PNG"])
+def test_equal_frames_keep_their_time(combine, name):
+    first, last = clip(2)
+    _, path = combine(images=torch.stack([first] * 4 + [last]), format=name)
+    assert sum(milliseconds(path)) == 400
+
+
 def test_no_workflow_means_none(combine, folder):
     _, path = combine(images=clip(), format="GIF", save_workflow=False)
     assert [file.name for file in (folder / "output").iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("disabled", "names"), [(False, ["workflow", "prompt"]), (True, [])])
+def test_a_host_without_metadata_is_obeyed(part, monkeypatch, disabled, names):
+    arguments = SimpleNamespace(args=SimpleNamespace(disable_metadata=disabled))
+    monkeypatch.setitem(sys.modules, "comfy", ModuleType("comfy"))
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", arguments)
+    assert list(part("host").workflow_texts({"1": {}}, {"workflow": {}}, True)) == names
 
 
 def test_one_clip_is_one_file(combine, folder):
@@ -174,6 +263,28 @@ def test_sound_is_as_long_as_asked(combine, name, fit, seconds, frames, heard):
         stream = container.streams.audio[0]
         samples = sum(frame.samples for frame in container.decode(stream))
     assert samples / stream.rate == pytest.approx(heard, abs=0.06)  # codecs work in blocks
+
+
+def test_there_and_back_ends_with_the_sound_too(combine):
+    _, path = combine(
+        images=clip(), audio=tone(0.48), audio_fit="trim video to audio", pingpong=True,
+        format="mkv (FFV1 lossless)",
+    )  # fmt: skip
+    video = read_video(path)
+    assert len(video) == 6  # of the 8 there and back
+    assert torch.equal(video[5], video[3])
+
+
+def test_a_video_keeps_its_rate_and_sound_where_it_can(combine):
+    parts = SimpleNamespace(images=clip(), frame_rate=Fraction(25, 4), audio=tone(0.8, channels=1))
+    video = SimpleNamespace(get_components=lambda: parts)
+    for name, channels in (("mp4 (H.264)", [1]), ("mkv (FFV1 lossless)", [2]), ("webm (VP9)", [1])):
+        _, path = combine(video=video, format=name, audio=tone(0.8) if channels == [2] else None)
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].average_rate == 6.25
+            assert [stream.channels for stream in container.streams.audio] == channels
+    _, path = combine(video=video, format="GIF")  # has no place for it
+    assert milliseconds(path) == [160] * 5
 
 
 def test_sound_in_a_picture_is_refused(combine):
@@ -222,6 +333,29 @@ def test_cancel_leaves_nothing(combine, folder, part):
         path for root in ("output", "temp") for path in (folder / root).rglob("*") if path.is_file()
     ]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fails"),
+    [
+        ("GIF", "clip_00001_.png"),
+        ("GIF", "clip_00001_.gif"),
+        ("mkv (FFV1 lossless)", "clip_00001_.mkv"),
+        ("mkv (FFV1 lossless)", "clip_preview_00001_.mp4"),
+    ],
+)
+def test_a_full_disk_leaves_neither_clip_nor_companion(combine, folder, monkeypatch, name, fails):
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == fails:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="could not be written"):
+        combine(images=clip(), format=name)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

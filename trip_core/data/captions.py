@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from ..nn.motion_field import MOTION_PARAMETERS
+from .descriptions import DOES, STYLE, SUBJECTS, UNMOVED, WHERE, WHO
 from .grammar import (
     ADJECTIVES,
     ADVERBS,
@@ -21,8 +22,6 @@ from .grammar import (
     REST,
     SPEEDS,
     STATIC_CAMERA,
-    STYLE,
-    SUBJECTS,
     Parameters,
 )
 
@@ -62,14 +61,14 @@ def sample_caption(rng: random.Random, kind: str | None = None) -> Caption:
     if kind == "still":
         words, moves = rng.choice(NOTHING), {}
     elif kind == "ambient":
-        words, moves = rng.choice(STATIC_CAMERA), AMBIENT
+        words, moves = _ambient(rng)
     elif kind == "gentle":
         words, moves = "", GENTLE
     elif kind == "combined":
         words, moves = _combination(rng)
     else:
         words, moves = _clause(rng, kind)
-    return Caption(_dress(rng, words, kind), kind, as_parameters(moves))
+    return Caption(_dress(rng, words, kind, moves), kind, as_parameters(moves))
 
 
 def plain_caption(kind: str) -> Caption:
@@ -90,7 +89,8 @@ def as_parameters(moves: Parameters) -> tuple[float, ...]:
 def vocabulary() -> list[str]:
     """Return every word of the grammar, sorted: all that the text encoder knows."""
     parts = [w for _, wordings in _WORDINGS.values() for w in wordings]
-    parts += [*NOTHING, *STATIC_CAMERA, *REST, *SUBJECTS, *SPEEDS]
+    parts += [*NOTHING, *STATIC_CAMERA, *REST, *SUBJECTS, *SPEEDS, *WHO, *DOES, *WHERE]
+    parts += [words for _, wordings in UNMOVED for words in wordings]
     parts += ["while and as the then with in of a an it is"]
     words = re.findall(r"[a-z]+", " ".join(parts).replace("{a}", "").replace("{v}", ""))
     return sorted(set(words))
@@ -109,6 +109,14 @@ def _clause(rng: random.Random, kind: str) -> tuple[str, Parameters]:
     if speed and "{v}" in wording and rng.random() < 0.25:
         words = f"{speed} {wording.format(v='')}"  # "slowly the camera pans left"
     return words, {name: share * factor for name, share in moves.items()}
+
+
+def _ambient(rng: random.Random) -> tuple[str, Parameters]:
+    """Hold the camera, or one thing, still; the rest does what it does by itself."""
+    if rng.random() < 0.5:
+        return rng.choice(STATIC_CAMERA), AMBIENT
+    names, wordings = rng.choice(UNMOVED)
+    return rng.choice(wordings), {k: v for k, v in AMBIENT.items() if k not in names}
 
 
 def _combination(rng: random.Random) -> tuple[str, Parameters]:
@@ -131,13 +139,16 @@ def _combination(rng: random.Random) -> tuple[str, Parameters]:
     return joint.join(words), moves
 
 
-def _dress(rng: random.Random, words: str, kind: str) -> str:
+def _dress(rng: random.Random, words: str, kind: str, moves: Parameters) -> str:
     """Put a description of the picture around the motion, as users do."""
     parts = [words] if words else []
     if kind in LOCAL and rng.random() < 0.2:
         parts.append(rng.choice(REST))
+    if moves and kind != "gentle" and rng.random() < 0.15:
+        unmoved = [wordings for names, wordings in UNMOVED if moves.keys().isdisjoint(names)]
+        parts.insert(rng.randrange(len(parts) + 1), rng.choice(rng.choice(unmoved)))
     if kind == "gentle" or rng.random() < 0.4:
-        subject = rng.choice(SUBJECTS)
+        subject = rng.choice(SUBJECTS) if rng.random() < 0.6 else _deed(rng)
         parts = [subject, *parts] if rng.random() < 0.7 else [*parts, subject]
     if rng.random() < 0.3:
         parts += rng.sample(STYLE, rng.randint(1, 3))
@@ -145,3 +156,8 @@ def _dress(rng: random.Random, words: str, kind: str) -> str:
         parts = []  # an empty prompt is one, too
     text = rng.choice((", ", ", ", ". ")).join(parts)
     return text.capitalize() if rng.random() < 0.3 else text
+
+
+def _deed(rng: random.Random) -> str:
+    """Say what somebody does, which the world has no motion for: the words do no harm."""
+    return " ".join((rng.choice(WHO), rng.choice(DOES), rng.choice(WHERE))).rstrip()

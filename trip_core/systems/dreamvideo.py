@@ -23,7 +23,7 @@ guidance            ``n + s_I (i - n) + s_T (f - i)`` (Brooks et al. 2023); the 
 import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ from ..nn.resnet import as_frames, as_images
 from ..nn.unet3d import TextKeysValues, VideoUNet, VideoUNetConfig
 from ..prediction import PredictionType, x0_from
 from ..schedule import ScheduleConfig
+from ..tables import from_table
 
 #: Numbers alive at once in a forward with a picture, for each latent place, frame, branch and
 #: channel of the first level: 31 at full size, and a fifth more for what kernels take meanwhile.
@@ -85,21 +86,9 @@ class DreamVideoConfig:
         """Return the config that :meth:`to_dict` wrote.
 
         Raises:
-            ValueError: If a key is unknown or a value does not fit.
+            ValueError: If a key is unknown or a value of the wrong type.
         """
-        parts = {"unet": VideoUNetConfig, "schedule": ScheduleConfig}
-        given = dict(values)
-        for where, part in ((None, cls), *parts.items()):
-            known = [f.name for f in fields(part)]
-            unknown = sorted(set(given if where is None else given.get(where, {})) - set(known))
-            if unknown:
-                raise ValueError(
-                    f"unknown key {unknown[0]!r} in the DreamVideo config"
-                    f"{'' if where is None else f' of {where}'}; known keys are {', '.join(known)}"
-                )
-        for name in parts.keys() & given.keys():
-            given[name] = parts[name](**given[name])
-        return cls(**given)
+        return from_table(cls, values, "the DreamVideo config")
 
 
 #: The base is full size, or TRIP's at the size of the model that ships.

@@ -6,7 +6,7 @@ block reads beside the text; and as **visual detail guidance**, the still's late
 of every frame's noise. The network is VideoCrafter's 3D-UNet: ModelScopeT2V's with a second
 embedding for the pace of the clip. The released models are configs in ``PRESETS``.
 
-Two things are this project's own: the image noise prior on top (``StillPrior``), and context for
+Two things are this project's own: the image noise prior on top (``still_prior``), and context for
 any number of frames (the released code gives a clip that is not 16 frames long one context for all
 of its frames, by a length that it compares with).
 """
@@ -26,7 +26,7 @@ from ..nn.resampler import Resampler, ResamplerConfig
 from ..nn.resnet import as_frames, as_images
 from ..nn.unet3d import VideoUNet, VideoUNetConfig
 from ..prediction import PredictionType, x0_from
-from ..prior import PriorWeights, blend_towards_still
+from ..prior import UNTRAINED, StillPrior
 from ..schedule import NoiseSchedule, ScheduleConfig, dynamic_rescale
 
 #: Keys and values of the text and of the image tokens for every layer that reads them.
@@ -162,22 +162,6 @@ class Conditioning:
     image: Tensor
     stills: Tensor
     pace: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class StillPrior:
-    """The image noise prior on a model that was not trained with it (linear fusion, TRIP^W).
-
-    Attributes:
-        still: Clean latent of the still, ``[B, C, h, w]``, or one for each frame,
-            ``[B, C, F, h, w]``, scaled latent units.
-        weights: Lambda over frames and timesteps.
-        mask: Where the prior acts, 0..1, broadcastable to ``[B, 1, F, h, w]``; None is everywhere.
-    """
-
-    still: Tensor
-    weights: PriorWeights = field(default_factory=PriorWeights)
-    mask: Tensor | None = None
 
 
 class DynamiCrafter(nn.Module):
@@ -335,12 +319,7 @@ class DynamiCrafter(nn.Module):
             output = predict(z_t, timesteps)
             x0 = x0_from(output, z_t, alpha_bar, self.config.prediction_type)
             x0 = x0 / self.schedule.signal(timesteps).view(-1, 1, 1, 1, 1)
-            if prior is None:
-                return x0
-            trust = prior.weights(z_t.shape[2], alpha_bar)
-            if prior.mask is not None:
-                trust = trust * prior.mask
-            return blend_towards_still(x0, prior.still, trust)
+            return x0 if prior is None else prior.towards_still(x0, alpha_bar)
 
         return denoise
 
@@ -387,6 +366,42 @@ def guide_frames(still: Tensor, num_frames: int, end: Tensor | None = None) -> T
         )
     between = torch.zeros_like(still).unsqueeze(2).expand(-1, -1, num_frames - 2, -1, -1)
     return torch.cat((still.unsqueeze(2), between, end.unsqueeze(2)), dim=2)
+
+
+def still_prior(
+    still: Tensor,
+    end: Tensor | None,
+    num_frames: int,
+    strength: float,
+    frames_decay: float = 0.0,
+    time_decay: float = 0.0,
+    kept: Tensor | None = None,
+) -> StillPrior | None:
+    """Return the image noise prior of a clip; None where it would change nothing.
+
+    Args:
+        still: Clean latent of the still, ``[B, C, h, w]``.
+        end: Clean latent of the last frame; each half of the clip is then held to its own still.
+        num_frames: F.
+        strength: Lambda of the first frame (with two stills of both ends), 0..1; the released
+            models were trained with none.
+        frames_decay: How much of it is gone at the last frame (with two stills in the middle).
+        time_decay: See ``PriorWeights.later_decay``.
+        kept: Where the still stays whatever the strength, ``[1, 1, h, w]`` in 0..1.
+
+    Raises:
+        ValueError: If a number is out of range, or nothing would move.
+    """
+    weights = UNTRAINED.scaled(strength, time_decay, frames_decay)
+    if strength == 1 and frames_decay == time_decay == 0:
+        raise ValueError(
+            "with the prior's strength 1 and no decay every frame of a DynamiCrafter clip is its "
+            "still and nothing moves; set prior_strength to 0, as it was trained, or a decay above "
+            "0"
+        )
+    if strength == 0 and kept is None:
+        return None
+    return StillPrior.between(still, end, num_frames, weights, kept)
 
 
 def frame_tokens(made: Tensor, num_frames: int) -> Tensor:

@@ -18,19 +18,26 @@ full trust is the paper's prior.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..fusion import FusionConfig, TemporalNoiseFusion
-from ..guidance import Denoiser
+from ..guidance import Branch
 from ..nn import layers
 from ..nn.unet3d import TextKeysValues, VideoUNet, VideoUNetConfig
 from ..prediction import PredictionType, epsilon_from, x0_from
-from ..prior import PriorWeights, blend_towards_still, per_frame, scaled_image_noise_prior
+from ..prior import (
+    Lambda,
+    PriorWeights,
+    blend_towards_still,
+    per_frame,
+    scaled_image_noise_prior,
+)
 from ..schedule import ScheduleConfig
+from ..tables import from_table
 
 StillConditioning = Literal["time_head", "time_end", "channels"]
 Fusion = Literal["none", "linear", "tnf"]
@@ -116,20 +123,9 @@ class TRIPConfig:
         """Return the config that :meth:`to_dict` wrote.
 
         Raises:
-            ValueError: If a key is unknown or a value does not fit.
+            ValueError: If a key is unknown or a value of the wrong type.
         """
-        parts = {
-            "unet": VideoUNetConfig,
-            "fusion_config": FusionConfig,
-            "prior": PriorWeights,
-            "schedule": ScheduleConfig,
-        }
-        _check_keys(cls, values, "TRIP config")
-        given = dict(values)
-        for name in parts.keys() & given.keys():
-            _check_keys(parts[name], given[name], f"TRIP config's {name}")
-            given[name] = parts[name](**given[name])
-        return cls(**given)
+        return from_table(cls, values, "the TRIP config")
 
 
 @dataclass(frozen=True)
@@ -148,40 +144,7 @@ class Conditioning:
     still: Tensor
     warped: Tensor | None = None
     visibility: Tensor | None = None
-    prior: PriorWeights | None = None
-
-    def followed_by(self, other: "Conditioning") -> "Conditioning":
-        """Return one conditioning for both batches, these items first.
-
-        For guidance with both branches in one batch. The prior weights must be the same.
-        """
-        if self.prior != other.prior:
-            raise ValueError("two conditionings can share a batch only with the same prior weights")
-
-        def join(ours: Tensor | None, theirs: Tensor | None) -> Tensor | None:
-            return None if ours is None or theirs is None else torch.cat((ours, theirs))
-
-        return Conditioning(
-            torch.cat((self.text, other.text)),
-            torch.cat((self.still, other.still)),
-            join(self.warped, other.warped),
-            join(self.visibility, other.visibility),
-            self.prior,
-        )
-
-    def first_half(self) -> "Conditioning":
-        """Return the first of two batches joined by :meth:`followed_by`."""
-
-        def halve(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[: len(tensor) // 2]
-
-        return replace(
-            self,
-            text=self.text[: len(self.text) // 2],
-            still=self.still[: len(self.still) // 2],
-            warped=halve(self.warped),
-            visibility=halve(self.visibility),
-        )
+    prior: Lambda | None = None
 
 
 class TRIPOutput(NamedTuple):
@@ -232,7 +195,7 @@ class TRIP(nn.Module):
         still: Tensor,
         warped: Tensor | None = None,
         visibility: Tensor | None = None,
-        prior: PriorWeights | None = None,
+        prior: Lambda | None = None,
     ) -> TRIPOutput:
         """Predict the clean latents of every frame.
 
@@ -291,23 +254,26 @@ class TRIP(nn.Module):
         )
         return TRIPOutput(fused.x0, residual_x0, fused.gate, fused.gate_logits)
 
-    def denoiser(self, conditioning: Conditioning) -> Denoiser:
+    def denoiser(self, conditioning: Conditioning) -> Branch:
         """Return ``denoise(z_t, t) -> x0``, the conditioning bound, its text projected once."""
-        text = conditioning.text.to(self.compute_dtype or next(self.parameters()).dtype)
-        keys_values = self.unet.text_keys_values(text)
+        c = conditioning
+        text = c.text.to(self.compute_dtype or next(self.parameters()).dtype)
+        layers = self.unet.text_keys_values(text).layers
+        inputs = layers, c.still, c.warped, c.visibility, c.prior
+        return Branch(self._denoise, inputs, self.memory_required)
 
-        def denoise(z_t: Tensor, timesteps: Tensor) -> Tensor:
-            return self(
-                z_t,
-                timesteps,
-                keys_values,
-                conditioning.still,
-                conditioning.warped,
-                conditioning.visibility,
-                conditioning.prior,
-            ).x0
+    def memory_required(self, places: int) -> int:
+        """Return the bytes that a forward needs beside the weights.
 
-        return denoise
+        Args:
+            places: Of the latents, of all frames and items: ``B F h w``.
+        """
+        dtype = self.compute_dtype or next(self.parameters()).dtype
+        return places * self.config.unet.block_out_channels[0] * ACTIVATIONS * dtype.itemsize
+
+    def _denoise(self, z_t: Tensor, timesteps: Tensor, inputs: Any) -> Tensor:
+        layers, *rest = inputs
+        return self(z_t, timesteps, TextKeysValues(layers), *rest).x0
 
     def _unet_input(
         self, z_t: Tensor, still: Tensor, warped: Tensor | None, visibility: Tensor | None
@@ -353,14 +319,9 @@ class TRIP(nn.Module):
             )
 
 
-def _check_keys(part: type, values: Mapping[str, Any], where: str) -> None:
-    known = [f.name for f in fields(part)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ValueError(
-            f"unknown key {unknown[0]!r} in the {where}; known keys are {', '.join(known)}"
-        )
-
+#: Numbers alive at once in a forward, for each latent place, frame, item and channel of the first
+#: level: 26 at full size, and a fifth more for what kernels take meanwhile.
+ACTIVATIONS = 32
 
 #: The paper's network: the UNet of ModelScopeT2V, whose released weights fit it. With an untrained
 #: fusion it is TRIP^W.

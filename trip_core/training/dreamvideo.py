@@ -52,6 +52,7 @@ class DreamVideoTask:
         if options.base:
             self.model.freeze_spatial_base()
         self.model.to(context.device)
+        self.model.unet.enable_gradient_checkpointing(options.checkpointing)
         self.modules: dict[str, nn.Module] = {"dreamvideo": self.model}
         self._clips = Clips(
             options,

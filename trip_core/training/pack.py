@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..checkpoint import save_checkpoint
 from ..pipeline import SamplingDefaults
-from .config import PackConfig, from_table
+from ..tables import from_table
+from .config import PackConfig
 from .state import load_start
 
 

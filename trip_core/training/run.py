@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from ..tables import from_table
 from .autoencoder import AutoencoderOptions, AutoencoderTask
-from .config import StageConfig, TrainConfig, from_table, read_config
+from .config import StageConfig, TrainConfig, read_config
 from .dreamvideo import DreamVideoOptions, DreamVideoTask
 from .loop import train_stage
 from .motion import MotionOptions, MotionTask

@@ -49,6 +49,7 @@ class TripTask:
         self.options = options
         self.trip = _start(options, context.run)
         self.trip.to(context.device)
+        self.trip.unet.enable_gradient_checkpointing(options.checkpointing)
         self.modules: dict[str, nn.Module] = {"trip": self.trip}
         self._clips = Clips(
             options,

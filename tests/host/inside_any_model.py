@@ -1,0 +1,92 @@
+"""Image Noise Prior (any model) on the host's own kinds of model; runs in the host's Python.
+
+``python inside_any_model.py PACK FILE`` in the host's folder samples with models whose network says
+zero, so that their picture of the clean latents is what they are given, and writes every step's
+latents and fused prediction into a safetensors file.
+"""
+
+import importlib.util
+import sys
+
+PACK, FILE = sys.argv[1:3]
+sys.argv = ["main.py", "--cpu"]
+sys.path[0] = "."
+
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy.latent_formats  # noqa: E402
+import comfy.model_base  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.supported_models_base  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+spec = importlib.util.spec_from_file_location(
+    "trip", f"{PACK}/__init__.py", submodule_search_locations=[PACK]
+)
+sys.modules["trip"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["trip"])
+
+from trip.nodes.apply_noise_prior import ApplyNoisePrior  # noqa: E402
+
+CPU, SHAPE = torch.device("cpu"), (1, 4, 3, 2, 2)
+#: Kind of model -> shape of its latents: a video, or a batch of frames.
+KINDS = {"FLOW": SHAPE, "EPS": (3, 4, 2, 2)}
+
+
+class Nothing(torch.nn.Module):
+    """Says zero."""
+
+    dtype = torch.float32
+
+    def __init__(self, **_):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, _, **__):
+        return torch.zeros_like(x)
+
+
+class Halved(comfy.latent_formats.LatentFormat):
+    """Latents that the network sees at half their size."""
+
+    scale_factor = 0.5
+
+
+class Config(comfy.supported_models_base.BASE):
+    latent_format = Halved
+    sampling_settings = {"shift": 3.0}  # noqa: RUF012
+    unet_extra_config = {}  # noqa: RUF012
+
+
+def steps(kind, shape):
+    """Return what a held model of a kind is given and answers, step by step."""
+    generator, found = torch.Generator().manual_seed(0), {"x": [], "x0": []}
+    base = comfy.model_base.BaseModel(
+        Config({}), comfy.model_base.ModelType[kind], unet_model=Nothing
+    )
+    model = comfy.model_patcher.ModelPatcher(base, load_device=CPU, offload_device=CPU)
+    still = torch.randn((1, *shape[1:]), generator=generator)
+    still = still[:, :, :1] if still.ndim == 5 else still
+    (held,) = ApplyNoisePrior().patch(model, 0.6, 0.5, 1.5, still={"samples": still})
+
+    def note(_, x0, x, __):
+        found["x"].append(x)
+        found["x0"].append(x0)
+
+    noise, words = torch.randn(shape, generator=generator), [[torch.zeros(1, 1, 4), {}]]
+    with torch.no_grad():
+        comfy.sample.sample(
+            held, noise, 4, 1.0, "euler", "simple", words, words, torch.zeros(shape),
+            callback=note, disable_pbar=True, seed=0,
+        )  # fmt: skip
+    sigmas = comfy.samplers.calculate_sigmas(base.model_sampling, "simple", 4)[:-1]
+    found = {name: torch.stack(list(values)) for name, values in found.items()}
+    return {**found, "still": still, "sigmas": sigmas}
+
+
+tensors = {f"{kind}.{k}": t for kind, shape in KINDS.items() for k, t in steps(kind, shape).items()}
+save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, FILE)

@@ -1,0 +1,51 @@
+"""Image Noise Prior (any model) on rectified flow and on noise prediction, as the host has them."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.host.conftest import PACK, python_of
+from trip_core.prior import UNTRAINED
+
+
+@pytest.fixture(scope="module")
+def steps(host_folder, tmp_path_factory):
+    """What ``inside_any_model.py`` found."""
+    file = tmp_path_factory.mktemp("any") / "steps.safetensors"
+    script = Path(__file__).with_name("inside_any_model.py")
+    ended = subprocess.run(
+        [python_of(host_folder), str(script), str(PACK), str(file)],
+        cwd=host_folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return load_file(file)
+
+
+#: Kind of the host's model -> signal power at a sigma: flow mixes (1 - s) x0 + s noise, noise
+#: prediction x0 + s noise.
+KINDS = {
+    "FLOW": lambda s: (1 - s) ** 2 / ((1 - s) ** 2 + s**2),
+    "EPS": lambda s: 1 / (1 + s**2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_prediction_is_blended_by_the_signals_power(steps, kind):
+    found = {k.removeprefix(f"{kind}."): t for k, t in steps.items() if k.startswith(kind)}
+    still = found["still"] * 0.5  # as the network sees it
+    assert len(found["sigmas"]) == 4
+    for sigma, x, x0 in zip(found["sigmas"], found["x"], found["x0"], strict=True):
+        alpha_bar = KINDS[kind](sigma.double()).float().view(1)
+        weight = UNTRAINED.scaled(0.6, 1.5, 0.5)(3, alpha_bar)  # [1, 1, F, 1, 1]
+        if x.ndim == 4:
+            weight = weight[0].movedim(0, 1)
+        torch.testing.assert_close(x0, x + weight * (still - x), atol=1e-5, rtol=1e-5)
+        assert weight.min() > 0 and weight.max() <= 0.6

@@ -1,0 +1,55 @@
+"""VIDEO out of Video Combine and into it, and into the host's own node."""
+
+import av
+import pytest
+import torch
+
+from tests.host.graphs import combine, node
+from trip_core.encoders import Extras
+from trip_core.sound import Sound
+from trip_core.video_io import VideoWriter, read_video
+
+RED, BLUE = 0xC02020, 0x2020C0
+
+
+def colours(path):
+    """Return the mean colour of every frame in a file, 0..255."""
+    return (read_video(path).mean((2, 3)) * 255).round()
+
+
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "animated WebP", "PNG sequence"])
+def test_a_written_clip_is_a_video_for_other_nodes(comfy, format):
+    graph = {
+        "1": node("EmptyImage", width=96, height=64, batch_size=3, color=RED),
+        "2": node("EmptyImage", width=96, height=64, batch_size=2, color=BLUE),
+        "3": node("ImageBatch", image1=["1", 0], image2=["2", 0]),
+        "4": combine(images=["3", 0], format=format, fps=12.5),
+        "5": combine(video=["4", 0], format="mkv (FFV1 lossless)", fps=99.0),
+        "6": node("SaveVideo", video=["4", 0], filename_prefix="h", format="auto", codec="auto"),
+        "7": node("GetVideoComponents", video=["4", 0]),
+        "8": node("PreviewImage", images=["7", 0]),
+    }
+    outputs = comfy.outputs(graph)
+    truth = torch.tensor([[192.0, 32.0, 32.0]] * 3 + [[32.0, 32.0, 192.0]] * 2)
+    again = sorted((comfy.base / "output" / "TRIP").glob("clip_*.mkv"))[-1]
+    with av.open(str(again)) as container:
+        assert float(container.streams.video[0].average_rate) == 12.5  # the video's own
+    for path in (again, comfy.path(outputs["6"]["images"][0])):
+        assert (colours(path) - truth).abs().max() < 12  # the host's mp4 is not BT.709
+    assert len(outputs["8"]["images"]) == 5
+
+
+def test_a_loaded_video_keeps_its_rate_and_sound(comfy):
+    tone = Sound(torch.sin(torch.arange(44100) / 9)[None] * 0.4, 44100)
+    with VideoWriter(comfy.base / "input" / "heard.mp4", 12.5, extras=Extras(sound=tone)) as file:
+        file.add(torch.rand(5, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    graph = {
+        "1": node("LoadVideo", file="heard.mp4"),
+        "2": combine(video=["1", 0], format="webm (VP9)"),
+    }
+    path = comfy.path(comfy.outputs(graph)["2"]["images"][0])
+    with av.open(str(path)) as container:
+        assert float(container.streams.video[0].average_rate) == 12.5
+        stream = container.streams.audio[0]
+        heard = sum(frame.samples for frame in container.decode(stream)) / stream.rate
+    assert heard == pytest.approx(0.4, abs=0.06)
