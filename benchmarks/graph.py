@@ -50,11 +50,12 @@ model, still = load_model(), read_still(path)
 with torch.no_grad():
     small, text = pipeline.fit_to_model(model, still), model.text.encode([words, ""])
     motion = pipeline.estimate_motion(model, small, text[:1])
-    both = pipeline.condition(model, small, text, motion, int(frames), model.trip.config.prior)
+    prior = model.trip.config.prior
+    bound = pipeline.condition(model, small, text[:1], motion, int(frames), prior)
     for seed in sys.stdin:
         numbers = int(frames), int(steps), float(scale), int(seed)
         wall, processor = time.perf_counter(), time.process_time()
-        pipeline.denoise_clip(model, both, *numbers, "ddim", None)
+        pipeline.denoise_clip(model, bound, text[1:], *numbers, "ddim", None)
         print(time.perf_counter() - wall, time.process_time() - processor, flush=True)
 """
 
