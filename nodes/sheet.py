@@ -12,7 +12,7 @@ from torch import Tensor
 class Pace:
     """Says when to show the next picture: fast steps need not wait for more than can be seen."""
 
-    def __init__(self, seconds: float = 0.2) -> None:
+    def __init__(self, seconds: float = 0.5) -> None:
         """Show no picture sooner than ``seconds`` after another, but the first and the last."""
         self._seconds, self._next = seconds, 0.0
 
