@@ -372,7 +372,7 @@ def _animate_one(
         )
     if clip.latents is None:
         _say_unused(options)
-    meter = _Meter(still) if options.json else None
+    meter = _Meter(_shown(still, clip, options)) if options.json else None
     started, size = time.perf_counter(), [0, 0]
     with VideoWriter(target, options.fps) as writer:
         count = options.frames + (options.continuations or 0) * (options.frames - 1)
@@ -396,6 +396,15 @@ def _animate_one(
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         **(meter.facts() if meter is not None else {}),
     }
+
+
+def _shown(still: "Tensor", clip: "Clip", options: argparse.Namespace) -> "Tensor":
+    """Return what the clip begins with: the still, or with overscan its middle."""
+    if options.edges != "overscan" or clip.motion is None:
+        return still
+    from .compose import middle, overscan_view
+
+    return middle(still, overscan_view(clip.motion, options.frames))
 
 
 def _say_unused(options: argparse.Namespace) -> None:

@@ -91,6 +91,14 @@ def test_json_says_all_of_a_clip(still, model, capsys):
     assert all(value >= 0 for value in facts["seconds"].values())
 
 
+@pytest.mark.usefixtures("still")
+def test_overscan_is_measured_against_what_it_shows(model, capsys):
+    Image.radial_gradient("L").resize((96, 72)).save("soft.png")
+    words = ["animate", "soft.png", "--model", model, "--frames", "4", "--json", "--out", "a.mp4"]
+    assert cli.main([*words, "--edges", "overscan", "--motion-strength", "4"]) == 0
+    assert json.loads(capsys.readouterr().out)["first_frame_psnr"] > 40
+
+
 def test_json_says_the_size_that_the_file_has(still, model, capsys):
     words = ["animate", still, "--model", model, "--frames", "2", "--json", "--size", "39x33"]
     for name, size in (("a.mp4", [40, 34]), ("a.webp", [39, 33])):

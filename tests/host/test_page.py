@@ -34,7 +34,7 @@ def test_the_template_runs_in_the_page_and_its_clip_brings_it_back(
     done = subprocess.run(words, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    assert not seen["missing"]
+    assert not seen["missing"] and seen["status"] == "success"
     assert seen["cleared"] == [] and seen["dropped"] == seen["nodes"]
     if renderer == "classic":  # Nodes 2.0 is unfinished in the oldest pages that have it
         assert not seen["problems"]

@@ -34,10 +34,14 @@ async function openTemplate(page) {
 
 async function run(page) {
   await page.evaluate(() => app.queuePrompt(0));
-  await page.evaluate(async () => {
-    const history = async () => Object.values(await (await fetch("/api/history?max_items=1")).json());
-    while (!(await history()).some((entry) => entry.status?.completed))
-      await new Promise((next) => setTimeout(next, 500));
+  seen.status = await page.evaluate(async () => {
+    for (let waited = 0; waited < 240; waited++) {
+      const history = await (await fetch("/api/history?max_items=1")).json();
+      const ended = Object.values(history).find((entry) => entry.status);
+      if (ended) return ended.status.status_str;
+      await new Promise((next) => setTimeout(next, 1000));
+    }
+    return "it did not end";
   });
   await page.waitForTimeout(3000);
   await page.evaluate(() => app.extensionManager.command.execute("Comfy.Canvas.FitView"));
@@ -80,7 +84,7 @@ const types = (page) => page.evaluate(() => app.graph.nodes.map((node) => node.t
   await openTemplate(page);
   await run(page);
   const problems = [...seen.problems]; // clearing the graph by hand confuses the page's own parts
-  await dropTheClip(page);
+  if (seen.status === "success") await dropTheClip(page);
   seen.problems = problems;
   await browser.close();
   console.log(JSON.stringify(seen));
