@@ -1,5 +1,6 @@
 """The evaluation judges as it should: the truth passes, a frozen clip and noise do not."""
 
+import dataclasses
 import json
 import math
 import random
@@ -138,7 +139,11 @@ def test_the_truth_is_as_active_as_itself_and_a_frozen_clip_is_not(truth_figures
     figures, _ = evaluate_scenes(frozen(), {}, ("snow",), COUNTS, SEED)
     assert figures[0].activity == 0
     assert caption_verdict("snow", "snow falls", [], figures[0]).held_back
-    assert not caption_verdict("snow", "snow falls", [], truth_figures[0]["snow"]).held_back
+    snow = truth_figures[0]["snow"]
+    assert not caption_verdict("snow", "snow falls", [], snow).held_back
+    noise = {"clip": 8.0, "frozen": 8.0}  # as active, no nearer to the truth
+    noisy = dataclasses.replace(snow, revealed=noise, visible=noise)
+    assert caption_verdict("snow", "snow falls", [], noisy).held_back
 
 
 def test_a_frozen_clip_fails_every_scene_gate():

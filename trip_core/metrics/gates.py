@@ -23,6 +23,8 @@ REGION_IOU = 0.8
 FLOW_RATIO = 0.5
 #: Change in the clip over change in the truth, for weather and light.
 ACTIVITY = (0.5, 2.0)
+#: ... and so much nearer, dB, the clip must be to the truth than the still is: noise changes, too.
+WEATHER_GAIN = 0.5
 
 #: Caption kinds that mix motions; each of those is judged by itself.
 _MIXED_KINDS = ("ambient", "gentle", "combined")
@@ -145,12 +147,19 @@ def caption_verdict(
         low, high = ACTIVITY
         passed = low <= scene.activity <= high
         gates.append(Gate("activity", scene.activity, f"{low:g} to {high:g}", passed))
+        gates.append(at_least("gain over the still", _weather_gain(scene), WEATHER_GAIN, " dB"))
     elif scene is not None and kind != "still":
         if kind not in CAMERA_KINDS:  # there everything moves, whatever the model knows
             gates.append(at_least("IoU", scene.iou, REGION_IOU))
         ratio = scene.flow_error / scene.flow_zero if scene.flow_zero else math.nan
         gates.append(below("flow error over none", ratio, FLOW_RATIO))
     return CaptionVerdict(kind, prompt, tuple(gates))
+
+
+def _weather_gain(scene: SceneFigures) -> float:
+    """Return the PSNR of the clip minus the still's: where flakes hide the still, or anywhere."""
+    area = scene.revealed if not math.isnan(scene.revealed.get("clip", math.nan)) else scene.visible
+    return area.get("clip", math.nan) - area.get("frozen", math.nan)
 
 
 def parameters_of(kind: str) -> frozenset[str]:

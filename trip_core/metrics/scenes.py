@@ -170,7 +170,7 @@ def scene_suits(kind: str, still: WorldClip) -> bool:
     """
     share = still.regions[0].mean((1, 2))
     if kind.startswith("clouds"):
-        return 0.1 < share[SKY].item() < 0.9 and _sky_contrast(still) > 0.02
+        return 0.2 < share[SKY].item() < 0.9 and _sky_contrast(still) > 0.02
     if kind == "waves" or kind.startswith("flow"):
         return 0.1 < share[WATER].item() < 0.9
     if kind.startswith("object") or kind == "sway":
