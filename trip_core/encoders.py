@@ -56,7 +56,7 @@ FORMATS: dict[str, VideoFormat] = {
     ".mp4": VideoFormat(
         "mp4",
         "libx264",
-        {"crf": "16", "preset": "faster", "x264-params": "mbtree=0"},
+        {"crf": "18", "preset": "faster", "x264-params": "mbtree=0"},
         {"movflags": "+faststart", "fflags": "+bitexact"},
         audio_codec="aac",
     ),
