@@ -51,6 +51,26 @@ def python_of(folder: Path) -> str:
     return str(own if own.exists() else sys.executable)
 
 
+def run_without_server(folder: Path, script: str, file: Path) -> str:
+    """Run a script of this folder by a host's Python (see ``without_server.py``); return its words.
+
+    Args:
+        folder: The host's.
+        script: Name of the script.
+        file: What it reads or writes.
+    """
+    ended = subprocess.run(
+        [python_of(folder), str(Path(__file__).with_name(script)), str(PACK), str(file)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
 def prepare(base: Path) -> None:
     """Make a base directory with the pack in it."""
     for folder in ("custom_nodes", "models/trip", "input", "output", "temp", "user"):

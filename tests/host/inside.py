@@ -5,35 +5,20 @@ weights, the network's answer (a few numbers) and how many of its products were 
 samplings, how often the text was projected.
 """
 
-import importlib.util
+from without_server import FILE as CHECKPOINT  # isort: skip  first: it makes the others importable
 import json
 import sys
 from pathlib import Path
 
-PACK, CHECKPOINT = sys.argv[1:3]
-sys.argv = ["main.py", "--cpu"]
-sys.path[0] = "."
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
-
-import comfy.hooks  # noqa: E402
-import comfy.ops  # noqa: E402
-import comfy.sd  # noqa: E402
-import torch  # noqa: E402
-
-spec = importlib.util.spec_from_file_location(
-    "trip", f"{PACK}/__init__.py", submodule_search_locations=[PACK]
-)
-sys.modules["trip"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["trip"])
-
-from trip.nodes import host_model, host_network, host_sampling, host_trip, host_windows  # noqa: E402
-from trip.nodes.held_still import BoundStill, HeldStill  # noqa: E402
-from trip.trip_core.checkpoint import load_model  # noqa: E402
-from trip.trip_core.nn import layers  # noqa: E402
-from trip.trip_core.prior import PriorWeights  # noqa: E402
+import comfy.hooks
+import comfy.ops
+import comfy.sd
+import torch
+from trip.nodes import host_model, host_network, host_sampling, host_trip, host_windows
+from trip.nodes.held_still import BoundStill, HeldStill
+from trip.trip_core.checkpoint import load_model
+from trip.trip_core.nn import layers
+from trip.trip_core.prior import PriorWeights
 
 CPU, FRAMES = torch.device("cpu"), 4
 PATCHED = "diffusion_model.trip.unet.mid_block.attentions.0.proj_in"

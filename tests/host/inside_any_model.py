@@ -5,32 +5,15 @@ zero, so that their picture of the clean latents is what they are given, and wri
 latents and fused prediction into a safetensors file.
 """
 
-import importlib.util
-import sys
-
-PACK, FILE = sys.argv[1:3]
-sys.argv = ["main.py", "--cpu"]
-sys.path[0] = "."
-
-import comfy.options  # noqa: E402
-
-comfy.options.enable_args_parsing()
-
-import comfy.latent_formats  # noqa: E402
-import comfy.model_base  # noqa: E402
-import comfy.model_patcher  # noqa: E402
-import comfy.sample  # noqa: E402
-import comfy.supported_models_base  # noqa: E402
-import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
-
-spec = importlib.util.spec_from_file_location(
-    "trip", f"{PACK}/__init__.py", submodule_search_locations=[PACK]
-)
-sys.modules["trip"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["trip"])
-
-from trip.nodes.apply_noise_prior import ApplyNoisePrior  # noqa: E402
+from without_server import FILE  # isort: skip  first: it makes the others importable
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_patcher
+import comfy.sample
+import comfy.supported_models_base
+import torch
+from safetensors.torch import save_file
+from trip.nodes.apply_noise_prior import ApplyNoisePrior
 
 CPU, SHAPE = torch.device("cpu"), (1, 4, 3, 2, 2)
 #: Kind of model -> shape of its latents: a video, or a batch of frames.

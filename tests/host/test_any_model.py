@@ -1,14 +1,10 @@
 """Image Noise Prior (any model) on rectified flow and on noise prediction, as the host has them."""
 
-import os
-import subprocess
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.host.conftest import PACK, python_of
+from tests.host.conftest import run_without_server
 from trip_core.prior import UNTRAINED
 
 
@@ -16,16 +12,7 @@ from trip_core.prior import UNTRAINED
 def steps(host_folder, tmp_path_factory):
     """What ``inside_any_model.py`` found."""
     file = tmp_path_factory.mktemp("any") / "steps.safetensors"
-    script = Path(__file__).with_name("inside_any_model.py")
-    ended = subprocess.run(
-        [python_of(host_folder), str(script), str(PACK), str(file)],
-        cwd=host_folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
+    run_without_server(host_folder, "inside_any_model.py", file)
     return load_file(file)
 
 

@@ -1,15 +1,12 @@
 """LoRA, offload and other precisions: the host's own ways with weights, on our MODEL."""
 
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.host.conftest import PACK, python_of
+from tests.host.conftest import run_without_server
 from tests.host.graphs import node, prepared, sampled
 
 #: A layer of the network under the name that the host's LoRA loaders give it.
@@ -20,17 +17,8 @@ LAYER = "diffusion_model.trip.unet.mid_block.attentions.0.proj_in"
 def states(host_folder, base):
     """What ``inside.py`` found."""
     checkpoint = base / "models" / "trip" / "tiny_paper.safetensors"
-    command = [python_of(host_folder), str(Path(__file__).with_name("inside.py"))]
-    ended = subprocess.run(
-        [*command, str(PACK), str(checkpoint)],
-        cwd=host_folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    found = json.loads(ended.stdout.splitlines()[-1])
+    said = run_without_server(host_folder, "inside.py", checkpoint)
+    found = json.loads(said.splitlines()[-1])
     return {
         name: (torch.tensor(state["values"]), state["products"]) for name, state in found.items()
     }
