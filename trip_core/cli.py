@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import cli_animate
+from .cli_options import number
 
 _EXAMPLES = """\
 examples:
@@ -212,16 +213,16 @@ def _add_preview(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_preview_data)
     add = command.add_argument
     add("--out", default="output/preview.png", help="the contact sheet, a PNG (replaced)")
-    add("--count", type=cli_animate.number(int, 1, 100), default=8, help="clips, one a row")
+    add("--count", type=number(int, 1, 100), default=8, help="clips, one a row")
     add(
         "--seed",
-        type=cli_animate.number(int, 0, 2**31),
+        type=number(int, 0, 2**31),
         default=0,
         help="which scenes and captions",
     )
     add(
         "--size",
-        type=cli_animate.number(int, 32, 1024),
+        type=number(int, 32, 1024),
         default=128,
         help="side of a frame in pixels",
     )

@@ -43,7 +43,7 @@ FLOORS = (
         "openclip",
     ),
     ("data", "training", "metrics"),
-    ("evaluate", "bench", "bench_networks", "cli", "cli_animate", "__main__"),
+    ("evaluate", "bench", "bench_networks", "cli", "cli_animate", "cli_options", "__main__"),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "node_helpers", "execution"}
