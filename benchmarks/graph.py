@@ -4,10 +4,11 @@
 the tests in ``tests/host`` find it.
 
 *Sampling*: the sampler node of the workflow ``animate_a_still``, previews on, beside
-``pipeline.denoise_clip`` in a process of its own under the host's Python. Both take turns, each
-time with another seed; what counts is the processor time of all threads of the process, which
-other programs disturb less than the time on the wall: the host's is read between two nodes, so its
-previews and messages are in it. The ratio is the median of the turns' ratios; seconds are medians.
+``pipeline.denoise_clip``. Both take turns in one host's process, each time with another seed: in
+processes of their own, where the memory of each happens to lie moved the ratio by a tenth. What
+counts is the processor time of all threads of the process, which other programs disturb less than
+the time on the wall; the graph's is read between two nodes, so its previews and messages are in it.
+The ratio is the median of the turns' ratios; seconds are medians.
 
 *Writing*: 64 frames of 512 x 512 from the host's cache into an mp4, each node in a host of its own,
 in turns, the fastest of each; memory is that process's resident peak and, behind the plus, how far
@@ -18,46 +19,24 @@ One thread computes. Linux only: the peak is read and reset in ``/proc``.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.host.conftest import PACK, Host, find_hosts, prepare, python_of
+from tests.host.conftest import PACK, Host, find_hosts, prepare
 from tests.host.graphs import combine, node
 from tests.host.websocket import messages
 from trip_core.stills import read_still
 from trip_core.video_io import write_video
 
 STILL = PACK / "assets" / "stills" / "lake.jpg"
-STOPWATCH = PACK / "benchmarks" / "stopwatch"
+NODES = PACK / "benchmarks" / "host_nodes"
 GRAPH = PACK / "tests" / "workflows" / "animate_a_still.json"
 FRAMES = 64
 #: Seconds on the wall, and on the processor.
 Clocks = tuple[float, float]
-
-#: The bare core: one clip's sampling for every line that comes in, timed by both clocks.
-CORE = """
-import sys, time, torch
-from trip_core import pipeline
-from trip_core.checkpoint import load_model
-from trip_core.stills import read_still
-path, words, frames, steps, scale = sys.argv[1:]
-model, still = load_model(), read_still(path)
-with torch.no_grad():
-    small, text = pipeline.fit_to_model(model, still), model.text.encode([words, ""])
-    motion = pipeline.estimate_motion(model, small, text[:1])
-    prior = model.trip.config.prior
-    bound = pipeline.condition(model, small, text[:1], motion, int(frames), prior)
-    for seed in sys.stdin:
-        numbers = int(frames), int(steps), float(scale), int(seed)
-        wall, processor = time.perf_counter(), time.process_time()
-        pipeline.denoise_clip(model, bound, text[1:], *numbers, "ddim", None)
-        print(time.perf_counter() - wall, time.process_time() - processor, flush=True)
-"""
 
 
 class Watched(Host):
@@ -88,10 +67,14 @@ class Watched(Host):
 
     def between(self, graph: dict, start: str, end: str) -> Clocks:
         """Run a graph; return what its two stopwatches differ by."""
-        told = [m["data"] for m in self.follow(graph) if m["type"] == "executed"]
-        clocks = {data["node"]: data["output"]["clocks"] for data in told}
-        wall, processor = (b - a for a, b in zip(clocks[start], clocks[end], strict=True))
+        told = self.shown(graph, "clocks")
+        wall, processor = (b - a for a, b in zip(told[start], told[end], strict=True))
         return wall, processor
+
+    def shown(self, graph: dict, key: str) -> dict[str, list[float]]:
+        """Run a graph; return what its nodes show under a key."""
+        told = [m["data"] for m in self.follow(graph) if m["type"] == "executed"]
+        return {data["node"]: data["output"][key] for data in told if key in data["output"]}
 
     def memory(self, field: str) -> float:
         """Return MiB of the process: "VmRSS" now, "VmHWM" at the most."""
@@ -103,7 +86,7 @@ def new_host(folder: str) -> Watched:
     """Start a host with a base of its own in a folder."""
     base = Path(tempfile.mkdtemp(dir=folder))
     prepare(base)
-    (base / "custom_nodes" / "stopwatch").symlink_to(STOPWATCH)
+    (base / "custom_nodes" / "stopwatch").symlink_to(NODES)
     (base / "input" / "example.png").write_bytes(STILL.read_bytes())
     still = read_still(STILL)
     write_video(base / "input" / "clip.mp4", (still.roll(3 * i, -1) for i in range(FRAMES)), 24)
@@ -136,27 +119,25 @@ class Turns:
 def time_sampling(rounds: int, base: str) -> Turns:
     """Return the turns of the graph's sampler and of the bare core."""
     graph = json.loads(GRAPH.read_text())
-    sampler = graph["6"]["inputs"]
-    numbers = (graph["5"]["inputs"]["length"], sampler["steps"], sampler["cfg"])
-    given = (STILL, graph["3"]["inputs"]["text"], *numbers)
-    command = [python_of(find_hosts()[0]), "-c", CORE, *map(str, given)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACK)}
     graph = {key: graph[key] for key in "123456"}
+    sampler, prompt = graph["6"]["inputs"], graph["3"]["inputs"]["text"]
+    numbers = {"frames": graph["5"]["inputs"]["length"], "steps": sampler["steps"]}
+    numbers["guidance"] = sampler["cfg"]
     graph["start"], graph["end"] = (node("Stopwatch", latent=at) for at in (["5", 2], ["6", 0]))
     sampler["latent"] = ["start", 0]
+    # The host drops, at a new graph, the models of nodes that are not in it.
+    before = {key: graph[key] for key in (*"12345", "start")}
 
     def hosted(seed: int) -> Clocks:
         sampler["seed"] = seed
         return host.between(graph, "start", "end")
 
     def bare(seed: int) -> Clocks:
-        print(seed, file=core.stdin, flush=True)
-        wall, processor = map(float, core.stdout.readline().split())
+        core = node("BareCore", still=str(STILL), prompt=prompt, seed=seed, **numbers)
+        wall, processor = host.shown({**before, "core": core}, "seconds")["core"]
         return wall, processor
 
-    core = subprocess.Popen(command, cwd=PACK, env=environment, **pipes)
-    with core, new_host(base) as host:
+    with new_host(base) as host:
         turns = Turns(hosted, bare)
         turns.play(rounds)
     return turns
@@ -187,12 +168,12 @@ def time_writing(rounds: int, base: str) -> list[tuple[float, float, float]]:
 def main() -> None:
     """Measure; print the table."""
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    command.add_argument("--rounds", type=int, default=9, help="timed rounds")
+    command.add_argument("--rounds", type=int, default=15, help="timed rounds")
     rounds = command.parse_args().rounds
     with tempfile.TemporaryDirectory() as base:
         sampling = time_sampling(rounds, base)
         ours, theirs = time_writing(rounds, base)
-    print("| | seconds | ratio | peak, MiB |\n|---|---|---|---|")
+    print("| | seconds | ratio | peak, MiB |\n|---|---:|---:|---:|")
     for name, clock in (("processor", 1), ("wall", 0)):
         print(f"| sampling, bare core ({name}) | {sampling.seconds(1, clock):.2f} | 1.00 | |")
         seconds, ratio = sampling.seconds(0, clock), sampling.ratio(clock)

@@ -92,9 +92,14 @@ def operations(picked: Any) -> Any:
     """
 
     class Linear(picked.Linear):
+        @property
+        def plain(self) -> bool:
+            """Whether nothing is cast or patched on the way."""
+            return not (self.comfy_cast_weights or self.weight_function or self.bias_function)
+
         def forward(self, input: Tensor) -> Tensor:
             """Map ``[..., in_features]``; what is cast or patched on the way is the host's."""
-            if self.comfy_cast_weights or self.weight_function or self.bias_function:
+            if not self.plain:
                 return super().forward(input)
             return layers.linear(input, self.weight, self.bias)
 

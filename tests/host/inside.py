@@ -1,8 +1,8 @@
 """What a host does to our MODEL's weights; runs in the host's own Python, without its server.
 
 ``python inside.py PACK CHECKPOINT`` in the host's folder prints one JSON object: by state of the
-weights, the network's answer (a few numbers) and how many of its products were the core's; for
-samplings, how often the text was projected.
+weights, the network's answer (a few numbers) and how many of its products were the core's, of them
+how many with a GELU; for samplings, how often the text was projected.
 """
 
 from without_server import FILE as CHECKPOINT  # isort: skip  first: it makes the others importable
@@ -28,9 +28,9 @@ counted = []
 product = layers.linear
 
 
-def counting(*given):
-    counted.append(1)
-    return product(*given)
+def counting(*given, gelu=False):
+    counted.append(gelu)
+    return product(*given, gelu=gelu)
 
 
 layers.linear = counting
@@ -57,6 +57,7 @@ def answer(name, network):
     with torch.no_grad():
         out = network(*given, {}, trip=BoundStill(held, still, None, None, None))
     found[name] = {"values": out.flatten()[:64].tolist(), "products": len(counted)}
+    found[name]["gelus"] = sum(counted)
 
 
 def built(picked, dtype):

@@ -14,11 +14,15 @@ LAYER = "diffusion_model.trip.unet.mid_block.attentions.0.proj_in"
 
 
 @pytest.fixture(scope="session")
-def states(host_folder, base):
+def found(host_folder, base):
     """What ``inside.py`` found."""
     checkpoint = base / "models" / "trip" / "tiny_paper.safetensors"
-    said = run_without_server(host_folder, "inside.py", checkpoint)
-    found = json.loads(said.splitlines()[-1])
+    return json.loads(run_without_server(host_folder, "inside.py", checkpoint).splitlines()[-1])
+
+
+@pytest.fixture
+def states(found):
+    """The network's answers and counts by state of the weights."""
     return {
         name: (torch.tensor(state["values"]), state["products"]) for name, state in found.items()
     }
@@ -33,6 +37,12 @@ def test_the_core_multiplies_where_nothing_is_cast(states):
     theirs, none = states["the host's operations"]
     assert products > 20 and none == 0
     assert near(plain, theirs, 1e-5)
+
+
+def test_a_gated_layer_is_the_cores_where_nothing_is_cast(found):
+    assert found["plain"]["gelus"] > 4
+    for state in ("the host's operations", "offloaded", "LoRA, offloaded", "fp8"):
+        assert found[state]["gelus"] == 0
 
 
 def test_offloaded_weights_are_the_hosts(states):

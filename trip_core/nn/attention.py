@@ -135,12 +135,12 @@ class GEGLU(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``[..., C]`` to ``[..., out_channels]``."""
-        if tokens.device.type == "cpu" and type(self.proj) is layers.Linear:
+        if tokens.device.type == "cpu" and getattr(self.proj, "plain", False):
             # Two products: what a CPU then multiplies number by number lies in one piece each.
             (value, gate), (shift, gate_shift) = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
             gates = layers.linear(tokens, gate, gate_shift, gelu=True)
             return gates.mul_(layers.linear(tokens, value, shift))
-        value, gate = self.proj(tokens).chunk(2, dim=-1)  # one, which may be a host's own
+        value, gate = self.proj(tokens).chunk(2, dim=-1)
         return F.gelu(gate).mul_(value)
 
 

@@ -77,7 +77,14 @@ class Conv3d(nn.Conv3d):
 
 
 class Linear(nn.Linear):
-    """A linear layer that multiplies by `linear`."""
+    """A linear layer that multiplies by `linear`.
+
+    Attributes:
+        plain: Whether the weights may be taken as they lie, and in parts; a host's layer says no
+            where it casts or changes them on the way.
+    """
+
+    plain: bool = True
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
