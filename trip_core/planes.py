@@ -31,16 +31,12 @@ class PixelFormat:
     packed: bool = False
 
 
-#: R'G'B' 0..1 to 8-bit Y', Cb, Cr, without their offsets.
-_BT709_LIMITED = torch.tensor(
-    [
-        [0.2126, 0.7152, 0.0722],
-        [-0.2126 / 1.8556, -0.7152 / 1.8556, 0.9278 / 1.8556],
-        [0.7874 / 1.5748, -0.7152 / 1.5748, -0.0722 / 1.5748],
-    ]
-) * torch.tensor([[219.0], [224.0], [224.0]])
-_OFFSETS = torch.tensor([[16.0], [128.0], [128.0]])
-
+#: R'G'B' 0..1 to 8-bit Y', Cb, Cr: the weights of each, and its offset.
+_BT709_LIMITED = (
+    ((219 * 0.2126, 219 * 0.7152, 219 * 0.0722), 16),
+    ((-224 * 0.2126 / 1.8556, -224 * 0.7152 / 1.8556, 224 * 0.9278 / 1.8556), 128),
+    ((224 * 0.7874 / 1.5748, -224 * 0.7152 / 1.5748, -224 * 0.0722 / 1.5748), 128),
+)
 
 #: The pixel formats that can be written, under FFmpeg's names.
 PIXEL_FORMATS: dict[str, PixelFormat] = {
@@ -89,10 +85,11 @@ def planes(frame: Tensor, name: str) -> list[np.ndarray]:
     if any(pad):
         frame = F.pad(frame[None], pad, mode="replicate")[0]
     unit = 2 ** (kind.bits - 8)
-    yuv = torch.addmm(_OFFSETS * unit, _BT709_LIMITED * unit, frame[:3].flatten(1))
-    luma, *chroma = yuv.view(3, height, width)
-    out = [_integers(luma, kind.bits)]
-    out += [_integers(_fewer(plane, *kind.chroma), kind.bits) for plane in chroma]
+    luma, *chroma = _BT709_LIMITED
+    out = [_integers(_mixed(frame, *luma, unit), kind.bits)]
+    for channel in chroma:
+        values = _fewer(_mixed(frame, *channel, unit), *kind.chroma)
+        out.append(_integers(values, kind.bits))
     if kind.alpha:
         alpha = frame[3] if len(frame) == 4 else torch.ones_like(frame[0])
         out.append(_integers(alpha * (2**kind.bits - 1), kind.bits))
@@ -110,6 +107,14 @@ def fill(picture: Any, arrays: list[np.ndarray]) -> None:
         # FFmpeg may keep spare rows below the picture; they are never read.
         spare = plane.buffer_size - rows.size
         plane.update(rows.tobytes() + bytes(spare) if spare > 0 else np.ascontiguousarray(rows))
+
+
+def _mixed(frame: Tensor, weights: tuple[float, float, float], offset: int, unit: int) -> Tensor:
+    """Return red, green and blue ``[H, W]``, weighted and added up, in units of 1/``unit``."""
+    # Number by number and not as a product of matrices, which starts a library of its own.
+    red, green, blue = frame[:3]
+    first, second, third = (weight * unit for weight in weights)
+    return (red * first).add_(green, alpha=second).add_(blue, alpha=third).add_(offset * unit)
 
 
 def _fewer(chroma: Tensor, across: int, down: int) -> Tensor:

@@ -134,7 +134,8 @@ class VideoWriter:
                 self._file = _opener(self.format)(
                     self._hidden, self.format, self.fps, size, self.extras
                 )
-            self._file.add(frame.contiguous().clamp(0, 1))
+            # One pass, and one copy: into planes, whatever order the frame lies in.
+            self._file.add(torch.clamp(frame, 0, 1, out=torch.empty(frame.shape)))
         self.num_frames += 1
 
     def close(self) -> None:
