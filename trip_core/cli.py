@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Words of the command line; None takes the process's own.
 
     Returns:
-        The exit code: 0, what the command says, 2 for wrong use, 130 after Ctrl-C.
+        The exit code: 0, what the command says, 2 for wrong use, 130 after Ctrl-C, 141
+        where what it printed has no reader any more.
     """
     interrupt = _Interrupt()
     try:
@@ -59,7 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
             interrupt.wait_no_more()
             if options.command in _LOGGED:
                 _show_log()
-            return int(options.run(options) or 0)
+            code = int(options.run(options) or 0)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        # Whoever read has gone, as "head" does; what is left to say is not worth an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as if SIGPIPE had ended it
     except (Exception, KeyboardInterrupt) as error:
         # What was interrupted may say so in its own words.
         if interrupt.came or isinstance(error, KeyboardInterrupt):

@@ -69,6 +69,11 @@ def read_still(
         raise ValueError(f"{path} could not be opened: {one_line(error)}") from None
     with picture:
         check_still_size(picture.height, picture.width, str(path))
+        if picture.mode == "F":
+            raise ValueError(
+                f"{path} has floating point pixels, which have no agreed range; save it with 8 or "
+                "16 bit"
+            )
         try:
             picture.load()
             picture = ImageOps.exif_transpose(picture)
@@ -212,8 +217,6 @@ def to_bytes(frame: Tensor) -> np.ndarray:
 
 def _rgb(picture: Image.Image, background: tuple[float, float, float]) -> np.ndarray:
     """Return ``[H, W, 3]`` float32 0..1 of any Pillow mode."""
-    if picture.mode == "F":
-        raise ValueError("floating point pixels have no agreed range; save it as 8 or 16 bit")
     if picture.mode.startswith("I"):
         # 16-bit greys; convert("RGB") would clip them at 255.
         grey = np.clip(np.asarray(picture).astype(np.float32) / 65535, 0, 1)

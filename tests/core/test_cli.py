@@ -323,6 +323,21 @@ def test_info_shows_parts_and_config(model, capsys):
     assert json.loads(capsys.readouterr().out)["parts"]["trip"]["tensors"] > 10
 
 
+def test_a_reader_that_goes_is_no_error(model):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as gone:
+        ended = subprocess.run(
+            [sys.executable, "-m", "trip_core", "info", model],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert ended.stderr == "" and ended.returncode == 141  # as if SIGPIPE had ended it
+
+
 @pytest.mark.usefixtures("still")
 def test_preview_data_draws_a_sheet(capsys):
     words = ["preview-data", "--count", "1", "--size", "32", "--kind", "pan_left"]
