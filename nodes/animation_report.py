@@ -9,6 +9,7 @@ from torch import Tensor
 from ..trip_core.metrics.by_frame import frame_series
 from . import host
 from .report_plot import draw_series
+from .sources import without_alpha
 
 
 class AnimationReport:
@@ -41,14 +42,13 @@ class AnimationReport:
 
     def report(self, images: Tensor, still: Tensor) -> dict[str, Any]:
         """Measure the clip; return text and plot, and show both."""
-        frames = images[..., :3].movedim(-1, 1)  # [F, 3, H, W]
-        picture = still[:1, ..., :3].movedim(-1, 1)
-        if picture.shape[-2:] != frames.shape[-2:]:
+        picture = without_alpha(still[0].movedim(-1, 0))[None]  # [1, 3, H, W]
+        if picture.shape[-2:] != images.shape[1:3]:
             picture = torch.nn.functional.interpolate(
-                picture, frames.shape[-2:], mode="bicubic", antialias=True
+                picture, images.shape[1:3], mode="bicubic", antialias=True
             ).clamp(0, 1)
-        progress = host.Progress(len(frames))
-        series = frame_series(picture[0], progress.through(frames))
+        frames = map(without_alpha, images.movedim(-1, 1))
+        series = frame_series(picture[0], host.Progress(len(images)).through(frames))
         plot = torch.from_numpy(np.asarray(draw_series(series), dtype=np.float32) / 255)[None]
         return {
             "ui": {"text": (str(series),), "images": host.show(plot)},

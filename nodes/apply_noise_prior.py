@@ -4,6 +4,7 @@ Linear fusion (TRIP^W) on the denoised prediction, ``x0 <- (1 - w) x0 + w z_0^1`
 model predicts, because blending the noises is the same as blending what they lead to.
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -76,7 +77,8 @@ class ApplyNoisePrior:
         latent = still_latent(still, image, vae)
         patched = model.clone()
         anchor = model.model.process_latent_in(latent)
-        patched.set_model_sampler_post_cfg_function(towards_still(anchor, weights, mask))
+        fuse = towards_still(anchor, weights, mask)
+        host.after_guidance(patched, lambda guider: partial(fuse, guider.inner_model))
         return (patched,)
 
 
@@ -99,7 +101,7 @@ def still_latent(still: Any, image: Tensor | None, vae: Any) -> Tensor:
 
 
 def towards_still(latent: Tensor, weights: PriorWeights, mask: Tensor | None) -> Any:
-    """Return the function that the host calls on every prediction.
+    """Return ``fuse(model, x0, sigma) -> x0``, to be called on every guided prediction.
 
     Args:
         latent: The still, scaled, ``[1, C, h, w]`` or ``[1, C, 1, h, w]``.
@@ -107,8 +109,7 @@ def towards_still(latent: Tensor, weights: PriorWeights, mask: Tensor | None) ->
         mask: Painted = kept, ``[1, H, W]`` in 0..1.
     """
 
-    def fuse(args: dict[str, Any]) -> Tensor:
-        x0: Tensor = args["denoised"]
+    def fuse(model: Any, x0: Tensor, sigma: Tensor) -> Tensor:
         # A batch of frames [F, C, h, w] is one clip [1, C, F, h, w].
         video = x0 if x0.ndim == 5 else x0.movedim(0, 1)[None]
         anchor = latent if latent.ndim == 5 else latent[:, :, None]
@@ -119,7 +120,7 @@ def towards_still(latent: Tensor, weights: PriorWeights, mask: Tensor | None) ->
                 f"but the model samples {list(video.shape[1:])}; encode the still with the model's "
                 "own VAE, scaled to the clip's width and height"
             )
-        alpha_bar = host.signal_power(args["model"], args["sigma"]).to(video.device)
+        alpha_bar = host.signal_power(model, sigma).to(video.device)
         weight = weights(video.shape[2], alpha_bar.flatten()[:1])  # [1, 1, F, 1, 1]
         if mask is not None:
             kept = F.interpolate(mask[:1, None].float(), video.shape[-2:], mode="area")

@@ -11,7 +11,7 @@ from typing import Any
 from ..trip_core.codecs import CODECS, Codec
 from ..trip_core.encoders import Extras, VideoFormat
 from ..trip_core.planes import PIXEL_FORMATS
-from ..trip_core.video_io import VideoWriter
+from ..trip_core.video_io import VideoWriter, check_fps
 from . import host
 from .sources import Source, sound, without_alpha
 
@@ -82,7 +82,7 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
     if wishes.pingpong:
         clip = clip.there_and_back()
     if heard is not None and wishes.audio_fit == "trim video to audio":
-        clip = clip.limited(max(math.ceil(heard.seconds * fps), 1))
+        clip = clip.limited(max(math.ceil(heard.seconds * check_fps(fps)), 1))
     if heard is not None and audio is None and codec.format.audio_codec is None:
         heard = None  # a video's own sound stays behind where there is no place for it
     frames = clip.frames()
@@ -105,7 +105,8 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
         progress = host.Progress(clip.num_frames)
         for frame in itertools.chain([first], frames):
             for writer in writers:
-                writer.add(frame if _keeps_alpha(codec, writer.format) else without_alpha(frame))
+                whole = len(frame) == 4 and _keeps_alpha(codec, writer.format)
+                writer.add(frame if whole else without_alpha(frame))
             progress.step()
     ui: dict[str, Any] = {"images": _entries(place, shown, writers[0].num_frames)}
     if shown.path.suffix not in ("", ".gif"):  # a GIF so marked would be shown as a video: empty

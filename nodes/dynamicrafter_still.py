@@ -9,7 +9,12 @@ from torch import Tensor
 from ..trip_core.pipeline import Autoencoder
 from ..trip_core.pipeline_dynamicrafter import END_PACE, clip_size
 from ..trip_core.prior import StillPrior
-from ..trip_core.systems.dynamicrafter import DynamiCrafterConfig, guide_frames, still_prior
+from ..trip_core.systems.dynamicrafter import (
+    DynamiCrafterConfig,
+    check_two_stills,
+    guide_frames,
+    still_prior,
+)
 from .still_fit import fit_image, kept_places, wanted_size
 from .wishes import Wishes
 
@@ -139,13 +144,9 @@ def check_wishes(config: DynamiCrafterConfig, wishes: Wishes) -> None:
     """
     if wishes.loop and wishes.end_still is not None:
         raise ValueError("a loop ends with its own still; disconnect end_still or switch loop off")
-    most = config.resampler.num_frames
-    if wishes.length > most and (wishes.loop or wishes.end_still is not None):
-        raise ValueError(
-            f"a clip between two stills has at most {most} frames, as the model was trained, and "
-            f"Context Windows would cut it between them; got length {wishes.length}: set it to "
-            f"{most} or fewer, or {'switch loop off' if wishes.loop else 'disconnect end_still'}"
-        )
+    if wishes.loop or wishes.end_still is not None:
+        masked = wishes.mask is not None and wishes.end_still is not None
+        check_two_stills(config, wishes.length, masked=masked)
     if wishes.motion_strength != 1:
         raise ValueError(
             f"motion_strength is for models with a motion network; got {wishes.motion_strength}: "

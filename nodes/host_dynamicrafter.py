@@ -1,6 +1,8 @@
 """DynamiCrafter in the host: a released file as MODEL, CLIP and VAE."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
 from .held_still import KEY, hold
 from .host_dynamicrafter_sampling import DynamiCrafterSampling
 from .host_network import DTYPES, HostNetwork, build_patcher
-from .host_prior import HostAutoencoder
+from .host_prior import HostAutoencoder, after_guidance
 from .host_released import NoText, build_text, build_vae
 from .host_windows import FrameBatch
 from .image_context import TOKENS
@@ -60,7 +62,7 @@ def build_model(network: DynamiCrafter, precision: str) -> comfy.model_patcher.M
         DTYPES.get(precision) or next(network.parameters()).dtype,
         lambda config, _: DynamiCrafterBaseModel(config),
     )
-    patcher.set_model_sampler_post_cfg_function(_towards_stills)
+    after_guidance(patcher, _towards_stills)
     return patcher
 
 
@@ -165,19 +167,24 @@ class _ClipCond(comfy.conds.CONDConstant):
         return sum((other.cond for other in others), self.cond)
 
 
-def _towards_stills(args: dict[str, Any]) -> Tensor:
-    """Apply the image noise prior to the guided prediction; the host calls it in every step."""
-    held = _held_by(args.get("cond"))
-    x0: Tensor = args["denoised"]
+def _towards_stills(guider: Any) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return the image noise prior of a sampling; None where it changes nothing."""
+    held = _held_by(guider.conds)
     if held is None or not held.acts:
-        return x0
-    model, sigma = args["model"], args["sigma"].flatten()[:1]
-    alpha_bar, _ = model.model_sampling.parts(sigma)
-    return held.towards_stills(x0, model.process_latent_in(held.anchors.float()), alpha_bar)
+        return None
+    model = guider.inner_model
+    anchors = model.process_latent_in(held.anchors.float())
+
+    def towards_stills(x0: Tensor, sigma: Tensor) -> Tensor:
+        alpha_bar, _ = model.model_sampling.parts(sigma.flatten()[:1])
+        return held.towards_stills(x0, anchors, alpha_bar)
+
+    return towards_stills
 
 
-def _held_by(conditions: Any) -> HeldClip | None:
-    for condition in conditions or ():
+def _held_by(conds: dict[str, Any]) -> HeldClip | None:
+    """Return the clip that a guider's positive holds; another's, if it knows no positive."""
+    for condition in chain(conds.get("positive") or (), *conds.values()):
         bound = condition.get("model_conds", {}).get(KEY)
         if isinstance(bound, _ClipCond):
             return bound.cond[0].held

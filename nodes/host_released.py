@@ -151,6 +151,7 @@ class NoText:
     def __init__(self, sentence: str) -> None:
         """Keep the sentence."""
         self._sentence = sentence
+        self.cond_stage_model = torch.nn.Module()  # LoRA loaders look for layers in it: none
 
     def tokenize(self, *_: Any, **__: Any) -> None:
         """Raise the sentence, a ValueError."""

@@ -132,13 +132,11 @@ class VideoCombine:
         }  # fmt: skip
 
     @classmethod
-    def VALIDATE_INPUTS(cls, format: str, pixel_format: str) -> bool | str:
-        """Refuse pixel formats that the format cannot store, before anything runs."""
-        if format not in available_codecs():
-            known = ", ".join(available_codecs())
-            return f"this machine cannot write {format!r}; it can write {known}"
+    def VALIDATE_INPUTS(cls, format: str | None, pixel_format: str | None) -> bool | str:
+        """Refuse what cannot be written before anything runs; what is linked comes as None."""
         try:
-            CODECS[format].with_choices(pixel_format=pixel_format)
+            if format is not None:
+                _check_format(format, pixel_format or "auto")
         except ValueError as error:
             return str(error)
         return True
@@ -150,9 +148,18 @@ class VideoCombine:
         audio: Any = None, prompt: Any = None, extra_pnginfo: Any = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Write the clip; return it and what the node shows."""
+        _check_format(format, pixel_format)
         wishes = Wishes(
             fps, format, crf, pixel_format, loop, pingpong, save_output, filename_prefix, audio_fit
         )
         texts = host.workflow_texts(prompt, extra_pnginfo, save_workflow)
         clip = write_clip(source(images, latent, vae, video), wishes, audio, texts)
         return {"ui": clip.ui, "result": (host.video_from_file(clip.path, clip.fps), clip.name)}
+
+
+def _check_format(format: str, pixel_format: str) -> None:
+    """Refuse formats that this machine cannot write, and pixel formats that they cannot store."""
+    if format not in available_codecs():
+        known = ", ".join(available_codecs())
+        raise ValueError(f"this machine cannot write {format!r}; it can write {known}")
+    CODECS[format].with_choices(pixel_format=pixel_format)

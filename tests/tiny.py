@@ -65,14 +65,16 @@ def save_dynamicrafter(
     """Write a miniature DynamiCrafter in the released layout.
 
     The weights are those that the fixture's official numbers were made with. ``epsilon`` leaves out
-    the buffer of the signal scale: the file is then a 256 model. ``text`` adds a text tower;
-    ``half`` stores float16, as the pruned files that people have.
+    the buffer of the signal scale and names the pace as the 256 model does: the file is then one.
+    ``text`` adds a text tower; ``half`` stores float16, as the pruned files that people have.
     """
     with safe_open(FIXTURES / "dynamicrafter.safetensors", framework="pt") as file:
         shapes = json.loads(file.metadata()["checkpoint"])
     tensors = _drawn(shapes, 820)
     tensors[f"{UNET}out.2.weight"] *= 0.5
-    if not epsilon:
+    if epsilon:
+        tensors = {k.replace("fps_embedding", "framestride_embed"): t for k, t in tensors.items()}
+    else:
         tensors["scale_arr"] = dynamic_rescale(0.7, 1400).float()
     if text:
         tensors |= {TEXT + key: t.half() for key, t in _drawn(_text_shapes(64, 3), 5).items()}

@@ -115,6 +115,11 @@ def _train(options: argparse.Namespace) -> int:
 
     try:
         if options.rehearse is not None:
+            if options.resume or options.out is not None or options.stage is not None:
+                raise ValueError(
+                    "--rehearse runs every stage and keeps nothing; leave --resume, --out and "
+                    "--stage out"
+                )
             names = rehearse(options.config, options.rehearse, device=options.device)
             print(f"rehearsed, nothing kept: {', '.join(names)}")
             return 0

@@ -113,6 +113,8 @@ def run(options: argparse.Namespace) -> int:
     from .stills import fit_mask
 
     size = _size(options.size)
+    if options.frames is None:
+        options.frames = cli_options.DEFAULT_FRAMES - bool(options.loop)
     stills = [Path(still) for still in options.stills]
     for still in stills:
         video_io.fit_still(video_io.read_still(still), size)
@@ -120,6 +122,7 @@ def run(options: argparse.Namespace) -> int:
     targets = _targets(stills, options.out, also)
     for target in targets:
         video_io.check_writable(target)
+        video_io.video_format(target).check_rate(video_io.check_fps(options.fps))
     started = time.perf_counter()
     animate = _load(options)
     chosen = _chosen(animate, options)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-MIN_FRAMES, MAX_FRAMES = 2, 128
+MIN_FRAMES, DEFAULT_FRAMES, MAX_FRAMES = 2, 16, 128
 #: Characters of a prompt; a longer one is a paste gone wrong, and no motion is told in it.
 MAX_PROMPT = 2000
 MAX_SEED = 2**64 - 1
@@ -46,7 +46,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="a file ending in .mp4, .webm, .webp or .gif (replaced if it exists), or a folder, "
         "where names are numbered so that nothing is replaced",
     )
-    add("--frames", type=number(int, MIN_FRAMES, MAX_FRAMES), default=16, help="length in frames")
+    add(
+        "--frames",
+        type=number(int, MIN_FRAMES, MAX_FRAMES),
+        help=f"length in frames; without it {DEFAULT_FRAMES}, with --loop {DEFAULT_FRAMES - 1}, "
+        "which then is the most",
+    )
     add("--fps", type=number(float, 0.1, 240), default=8.0, help="frames per second")
     add(
         "--size",
@@ -134,7 +139,8 @@ def _add_systems(command: argparse.ArgumentParser) -> None:
         dest="continuations",
         type=number(int, 0, MAX_CONTINUATIONS),
         metavar="N",
-        help="go on N times from the last frame: a clip N clips longer, without a cut",
+        help="go on N times from the last frame: a clip N clips longer; a join shows as far as the "
+        "model misses its still",
     )
     add = command.add_argument_group("DynamiCrafter and DreamVideo").add_argument
     add(

@@ -59,9 +59,9 @@ def compose(
         edges: What fills places that the still does not show: "mirror" its mirrored surroundings,
             "generate" the generated frames, "overscan" a view so much closer that the camera never
             leaves the picture (the first frame is then that crop).
-        generated: Generated frames, ``[F, 3, h, w]`` in 0..1 at any resolution; see
-            ``needs_generated``. Of weather and light, what is coarser than their pixels is taken
-            from them everywhere.
+        generated: Generated frames of what is shown (with overscan: see ``middle``),
+            ``[F, 3, h, w]`` in 0..1 at any resolution; see ``needs_generated``. Of weather and
+            light, what is coarser than their pixels is taken from them everywhere.
 
     Yields:
         Frames ``[3, H, W]`` in 0..1.
@@ -103,7 +103,7 @@ def _frames(
             continue
         frame = _frame(plates, fine, frame_motion(fine, num_frames, index, view))
         if generated is not None:
-            sampled = middle(generated[index : index + 1].float(), view)
+            sampled = generated[index : index + 1].float()
             if edges == "generate":
                 _, visibility = frame_flow(motion, num_frames, index, view)
                 frame = _fill(frame, sampled, visibility)

@@ -31,9 +31,17 @@ _AROUND = ("vae", "text")
 
 
 def find_dreamvideo(path: Path) -> Path | None:
-    """Return the DreamVideo file that a path is or, as a folder, holds; None without one."""
+    """Return the DreamVideo file that a path is or, as a folder, holds; None without one.
+
+    Raises:
+        ValueError: If a folder holds several, or a file cannot be read.
+    """
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    return next((file for file in files if _is_dreamvideo(file)), None)
+    found = [file for file in files if _is_dreamvideo(file)]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ValueError(f"{path} holds several DreamVideo models ({names}): name the file")
+    return found[0] if found else None
 
 
 def load_dreamvideo(

@@ -20,7 +20,7 @@ import torch
 from .nn.resampler import ResamplerConfig
 from .nn.unet3d import VideoUNetConfig
 from .systems.dynamicrafter import PRESETS, DynamiCrafter, DynamiCrafterConfig
-from .tensor_files import read_header, read_tensors, summary
+from .tensor_files import Header, read_header, read_tensors, summary
 
 UNET, RESAMPLER, VAE = "model.diffusion_model.", "image_proj_model.", "first_stage_model."
 TEXT, VISION = "cond_stage_model.model.", "embedder.model."
@@ -34,6 +34,8 @@ _PARTS = {
 }
 #: Ends with the factor on the latents at the noisiest timestep; absent from the 256 model.
 _SCALE = "scale_arr"
+#: Where it ends in the released files; types of 8 and 16 bits keep it to a few percent.
+_BASES = (PRESETS["512"].rescale_base, PRESETS["1024"].rescale_base)
 _PACE_NAMES = ("fps_embedding", "framestride_embed")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -65,12 +67,17 @@ def is_dynamicrafter(names: Container[str]) -> bool:
 
 
 def find_dynamicrafter(path: Path) -> Path | None:
-    """Return the DynamiCrafter file that a path is or, as a folder, holds; None without one."""
+    """Return the DynamiCrafter file that a path is or, as a folder, holds; None without one.
+
+    Raises:
+        ValueError: If a folder holds several, or a file cannot be read.
+    """
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    for file in files:
-        if is_dynamicrafter(read_header(file).tensors):
-            return file
-    return None
+    found = [file for file in files if is_dynamicrafter(read_header(file).tensors)]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ValueError(f"{path} holds several DynamiCrafter models ({names}): name the file")
+    return found[0] if found else None
 
 
 def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCrafterConfig]:
@@ -78,34 +85,33 @@ def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCraft
 
     Args:
         shapes: Shapes by name, as released.
-        rescale_base: Last value of the buffer ``scale_arr``, None if there is none.
+        rescale_base: Last value of the buffer ``scale_arr``, None if there is none; within 5 % of a
+            released model's it is taken for that.
 
     Raises:
-        ValueError: If a tensor that tells a size is missing.
+        ValueError: If what tells a size or the variant is missing or of another shape.
     """
     # The 256 model alone weighs the image's share, calls the pace a frame stride and predicts
     # epsilon; the others predict v, with zero terminal signal, and differ in their signal scale.
     learned = any(key.endswith(".attn2.alpha") for key in shapes)
-    if learned or f"{UNET}framestride_embed.0.weight" in shapes or rescale_base is None:
+    if learned or _pace_name(shapes) == "framestride_embed":
         name = "256"
+    elif rescale_base is None:
+        raise ValueError(
+            f"{_SCALE} is missing, which tells the 512 model from the 1024; use a file that has it"
+        )
     else:
         name = "512" if rescale_base > 0.5 else "1024"
-    try:
-        unet, resampler = _unet_config(shapes), _resampler_config(shapes)
-    except KeyError as error:
-        raise ValueError(
-            f"the tensor {error.args[0]!r} is missing, so this is no whole DynamiCrafter; "
-            "get the file again"
-        ) from None
+    unet, resampler = _unet_config(shapes), _resampler_config(shapes)
     # Heads are not in the shapes of the query transformer: the released ones are the UNet's.
     inner, head_dim = resampler.num_heads, unet.attention_head_dim
-    resampler = replace(resampler, num_heads=inner // head_dim, head_dim=head_dim)
+    resampler = replace(resampler, num_heads=max(inner // head_dim, 1), head_dim=head_dim)
     return name, replace(
         PRESETS[name],
         unet=unet,
         resampler=resampler,
         learned_image_scale=learned,
-        rescale_base=1.0 if rescale_base is None else round(rescale_base, 3),
+        rescale_base=1.0 if rescale_base is None else _released_base(rescale_base),
     )
 
 
@@ -133,18 +139,7 @@ def load_dynamicrafter(
     Raises:
         ValueError: If the file cannot be read or is not a whole DynamiCrafter.
     """
-    shapes = {key: shape for key, (_, shape) in read_header(path).tensors.items()}
-    if not is_dynamicrafter(shapes):
-        raise ValueError(f"{path} holds no DynamiCrafter; `info` says what it is")
-    try:
-        config = config or detect(shapes, _rescale_base(path, shapes))[1]
-        pace_name = next((n for n in _PACE_NAMES if f"{UNET}{n}.0.weight" in shapes), "")
-        names = released_names(config, pace_name or _PACE_NAMES[0])
-        with torch.device("meta"):
-            model = DynamiCrafter(config)
-        _check_shapes(model, names, shapes)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    _, _, model, names = _fit(path, config)
     tensors = read_tensors(path, (UNET, RESAMPLER))
     # Two projections were made as convolutions of kernel size 1: [out, in, 1].
     state = {
@@ -161,12 +156,8 @@ def dynamicrafter_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ValueError: If it is damaged or not a whole DynamiCrafter.
     """
-    header = read_header(path)
-    shapes = {key: shape for key, (_, shape) in header.tensors.items()}
-    try:
-        variant, config = detect(shapes, _rescale_base(path, shapes))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    header, variant, model, _ = _fit(path)
+    config = model.config
     parts = {
         name: {key: entry for key, entry in header.tensors.items() if key.startswith(prefix)}
         for name, prefix in _PARTS.items()
@@ -190,54 +181,124 @@ def dynamicrafter_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
+def _fit(
+    path: str | os.PathLike[str], config: DynamiCrafterConfig | None = None
+) -> tuple[Header, str, DynamiCrafter, dict[str, str]]:
+    """Return header, variant, the network that fits it and the released names of its tensors.
+
+    No weight is read; the network is on the meta device.
+
+    Raises:
+        ValueError: If the file cannot be read or is not a whole DynamiCrafter.
+    """
+    header = read_header(path)
+    shapes = {key: shape for key, (_, shape) in header.tensors.items()}
+    if not is_dynamicrafter(shapes):
+        raise ValueError(f"{path} holds no DynamiCrafter; `info` says what it is")
+    try:
+        variant, config = ("", config) if config else detect(shapes, _rescale_base(path, shapes))
+        names = released_names(config, _pace_name(shapes))
+        with torch.device("meta"):
+            model = DynamiCrafter(config)
+        _check_shapes(model, names, shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return header, variant, model, names
+
+
 def _rescale_base(path: str | os.PathLike[str], shapes: Shapes) -> float | None:
-    return float(read_tensors(path, (_SCALE,))[_SCALE][-1]) if _SCALE in shapes else None
+    """Return the last value of the signal scale, as stored; None without one."""
+    if _SCALE not in shapes:
+        return None
+    _shape(shapes, _SCALE, 1)
+    scale = read_tensors(path, (_SCALE,))[_SCALE].float()
+    if not scale.isfinite().all():
+        raise ValueError(f"{_SCALE} holds numbers that are not finite; get the file again")
+    return float(scale[-1])
+
+
+def _released_base(value: float) -> float:
+    """Return the released base within 5 % of a value, else the value, rounded."""
+    nearest = min(_BASES, key=lambda base: abs(base - value))
+    return nearest if abs(nearest - value) <= 0.05 * nearest else round(value, 3)
+
+
+def _pace_name(shapes: Shapes) -> str:
+    """Return what the file calls the embedding of the pace."""
+    used = (name for name in _PACE_NAMES if any(key.startswith(f"{UNET}{name}.") for key in shapes))
+    return next(used, _PACE_NAMES[0])
+
+
+def _shape(shapes: Shapes, name: str, *axes: int) -> tuple[int, ...]:
+    """Return the shape of a tensor that tells a size: not missing, not empty, of so many axes."""
+    if name not in shapes:
+        raise ValueError(
+            f"the tensor {name!r} is missing, so this is no whole DynamiCrafter; get the file again"
+        )
+    shape = shapes[name]
+    if len(shape) not in axes or 0 in shape:
+        kinds = " or ".join(f"{count}-D" for count in axes)
+        raise ValueError(
+            f"{name!r} is {list(shape)} where a {kinds} tensor fits that is not empty; "
+            "get the file again"
+        )
+    return shape
 
 
 def _unet_config(shapes: Shapes) -> VideoUNetConfig:
-    def shape(name: str) -> tuple[int, ...]:
-        return shapes[f"{UNET}{name}"]
+    def shape(name: str, *axes: int) -> tuple[int, ...]:
+        return _shape(shapes, f"{UNET}{name}", *axes)
 
-    def has(name: str) -> bool:
-        return f"{UNET}{name}" in shapes
-
-    first = shape("input_blocks.0.0.weight")
-    blocks = 1  # of theirs on the way down
-    while has(f"input_blocks.{blocks}.0.in_layers.0.weight") or has(
-        f"input_blocks.{blocks}.0.op.weight"
-    ):
-        blocks += 1
-    strides = [i for i in range(blocks) if has(f"input_blocks.{i}.0.op.weight")]
+    # Block, place in it and layer, on the way down. No single tensor tells how many there are, for
+    # one that is missing is to be named.
+    places = {
+        tuple(key.removeprefix(f"{UNET}input_blocks.").split(".")[:3])
+        for key in shapes
+        if key.startswith(f"{UNET}input_blocks.")
+    }
+    blocks = max(len({block for block, *_ in places}), 2)  # the stem and another
+    strides = [i for i in range(2, blocks) if (str(i), "0", "op") in places]
     stages = (strides or [blocks])[0]  # blocks of a level with the strided one, or with the stem
     starts = range(1, blocks, stages)
-    layers = stages - 1
-    widths = tuple(shape(f"input_blocks.{i}.0.out_layers.3.weight")[0] for i in starts)
-    down = [has(f"input_blocks.{i}.1.norm.weight") for i in starts]
+    down = [any(place[:2] == (str(i), "1") for place in places) for i in starts]
+    inner = shape("init_attn.0.proj_in.weight", 2, 3)[0]
+    if inner % 8:
+        raise ValueError(
+            f"'{UNET}init_attn.0.proj_in.weight' has {inner} rows where a multiple of 8 fits; "
+            "get the file again"
+        )
     return VideoUNetConfig(
-        in_channels=first[1],
-        out_channels=shape("out.2.weight")[0],
+        in_channels=shape("input_blocks.0.0.weight", 4)[1],
+        out_channels=shape("out.2.weight", 4)[0],
         down_block_types=tuple("CrossAttnDownBlock3D" if a else "DownBlock3D" for a in down),
         up_block_types=tuple("CrossAttnUpBlock3D" if a else "UpBlock3D" for a in down[::-1]),
-        block_out_channels=widths,
-        layers_per_block=layers,
-        cross_attention_dim=shape("middle_block.1.transformer_blocks.0.attn2.to_k.weight")[1],
-        attention_head_dim=shape("init_attn.0.proj_in.weight")[0] // 8,  # it has eight heads
+        block_out_channels=tuple(
+            shape(f"input_blocks.{i}.0.out_layers.3.weight", 4)[0] for i in starts
+        ),
+        layers_per_block=stages - 1,
+        cross_attention_dim=shape("middle_block.1.transformer_blocks.0.attn2.to_k.weight", 2)[1],
+        attention_head_dim=inner // 8,  # it has eight heads
     )
 
 
 def _resampler_config(shapes: Shapes) -> ResamplerConfig:
-    depth = len(
-        [key for key in shapes if re.fullmatch(rf"{RESAMPLER}layers\.\d+\.0\.to_q\.weight", key)]
-    )
-    _, queries, width = shapes[f"{RESAMPLER}latents"]
+    def shape(name: str, axes: int) -> tuple[int, ...]:
+        return _shape(shapes, f"{RESAMPLER}{name}", axes)
+
+    layers = {
+        key.removeprefix(f"{RESAMPLER}layers.").split(".")[0]
+        for key in shapes
+        if key.startswith(f"{RESAMPLER}layers.")
+    }
+    _, queries, width = shape("latents", 3)
     return ResamplerConfig(
-        in_dim=shapes[f"{RESAMPLER}proj_in.weight"][1],
+        in_dim=shape("proj_in.weight", 2)[1],
         width=width,
-        out_dim=shapes[f"{RESAMPLER}proj_out.weight"][0],
-        depth=depth,
-        num_heads=shapes[f"{RESAMPLER}layers.0.0.to_q.weight"][0],
+        out_dim=shape("proj_out.weight", 2)[0],
+        depth=len(layers),
+        num_heads=shape("layers.0.0.to_q.weight", 2)[0],
         head_dim=1,
-        num_frames=queries // 16,  # sixteen queries a frame, whatever the size
+        num_frames=max(queries // 16, 1),  # sixteen queries a frame, whatever the size
         num_queries=16,
     )
 

@@ -29,13 +29,28 @@ from .stills import to_bytes
 _ENCODER_THREADS = 4
 #: A GIF's palette is made from so many frames, of so many pixels a side at most.
 _MOSAIC, _TILE = 16, 256
+#: Frames stored less wide than this, a block of H.265, are written with ``VideoFormat.narrow``.
+_NARROW = 64
 #: Colour tags by their numbers in ITU-T H.273 (matrix, primaries, transfer) and FFmpeg (range).
 _BT709, _LIMITED = 1, 1
 
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """How one file ending is written: by PyAV when it has a codec, by Pillow otherwise."""
+    """How one file ending is written: by PyAV when it has a codec, by Pillow otherwise.
+
+    Attributes:
+        container: FFmpeg's name, or Pillow's.
+        codec: FFmpeg's name of the encoder.
+        options: Of the encoder, or of Pillow's ``save``.
+        container_options: Of FFmpeg's writer of the container.
+        pixel_format: One of ``PIXEL_FORMATS``; pictures have none.
+        audio_codec: FFmpeg's name of the encoder of sound; None = no place for it.
+        codec_tag: Four letters that name the codec in the file; None = FFmpeg's choice.
+        narrow: Options in the place of others where frames are stored less than 64 px wide.
+        least_width: Pixels that frames must have, as stored.
+        most_fps: Frames per second that players keep up with; None = as many as asked.
+    """
 
     container: str
     codec: str | None = None
@@ -44,10 +59,37 @@ class VideoFormat:
     pixel_format: str = "yuv420p"
     audio_codec: str | None = None
     codec_tag: str | None = None
+    narrow: dict[str, str] = field(default_factory=dict)
+    least_width: int = 0
+    most_fps: int | None = None
 
     def stored_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) that frames of ``size`` have in the file."""
         return size if self.codec is None else padded_size(size, self.pixel_format)
+
+    def check_rate(self, fps: Fraction) -> None:
+        """Refuse a rate that players do not keep up with.
+
+        Raises:
+            ValueError: If there are too many frames per second.
+        """
+        if self.most_fps is not None and fps > self.most_fps:
+            raise ValueError(
+                f"a {self.container} plays at most {self.most_fps} frames per second; got "
+                f"{float(fps):g}, lower fps or choose another format"
+            )
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse frames of a (height, width) that the encoder cannot take.
+
+        Raises:
+            ValueError: If there are too few pixels in a row.
+        """
+        if self.stored_size(size)[1] < self.least_width:
+            raise ValueError(
+                f"{self.codec} needs frames at least {self.least_width} pixels wide; got "
+                f"{size[1]}x{size[0]}, enlarge them or choose another format"
+            )
 
 
 #: The file endings that can be written. ``bitexact`` keeps library versions and random ids out;
@@ -68,7 +110,8 @@ FORMATS: dict[str, VideoFormat] = {
         audio_codec="libopus",
     ),
     ".webp": VideoFormat("WEBP", options={"quality": "90", "method": "4"}),
-    ".gif": VideoFormat("GIF"),
+    # Its times are hundredths of a second, and players take less than two of them for ten.
+    ".gif": VideoFormat("GIF", most_fps=50),
 }
 
 
@@ -114,6 +157,7 @@ class AvFile:
         self, path: Path, format: VideoFormat, fps: Fraction, size: tuple[int, int], extras: Extras
     ) -> None:
         assert format.codec is not None
+        format.check_size(size)
         options = dict(format.container_options)
         if extras.metadata and "movflags" in options:
             options["movflags"] += "+use_metadata_tags"  # else only well-known names are kept
@@ -125,9 +169,11 @@ class AvFile:
             container_options=options,
         )
         self._container.metadata.update(extras.metadata)
-        stream = self._container.add_stream(format.codec, rate=fps, options=dict(format.options))
+        height, width = format.stored_size(size)
+        encoding = format.options | (format.narrow if width < _NARROW else {})
+        stream = self._container.add_stream(format.codec, rate=fps, options=encoding)
         assert isinstance(stream, VideoStream)
-        stream.height, stream.width = format.stored_size(size)
+        stream.height, stream.width = height, width
         stream.pix_fmt = format.pixel_format
         context = stream.codec_context
         context.thread_count = _ENCODER_THREADS
@@ -159,7 +205,11 @@ class AvFile:
 
     def close(self) -> None:
         """Encode what waits in the encoders and write the index."""
-        self._container.mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if self._count <= 2:  # too few to change their order; x265 then gives any number as dts
+            for packet in packets:
+                packet.dts = packet.pts
+        self._container.mux(packets)
         if self._sound is not None:
             self._sound.close()
         self._container.close()

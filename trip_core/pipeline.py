@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .anchor import Anchor
-from .compose import Edges, needs_generated
+from .compose import Edges, middle, needs_generated, overscan_view
 from .guidance import Denoiser, text_guidance
 from .nn.motion import MotionNetwork
 from .nn.motion_field import MOTION_PARAMETERS, StillMotion
@@ -193,6 +193,8 @@ def animate(
             )
         with clock("decode"):
             generated = decode(model, latents)
+    if motion is not None and generated is not None and edges == "overscan":
+        generated = middle(generated, overscan_view(motion, num_frames))  # sampled was all
     if motion is None:
         assert generated is not None
         return Clip(iter(generated), latents, None, clock.seconds)

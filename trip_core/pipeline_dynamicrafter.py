@@ -12,7 +12,13 @@ from torch import Tensor
 from .pipeline import Autoencoder, Clip, StageClock, TextModel
 from .sampling import Sampler, Step, initial_latents, sample, timesteps
 from .stills import fit_mask, fit_still
-from .systems.dynamicrafter import Conditioning, DynamiCrafter, guide_frames, still_prior
+from .systems.dynamicrafter import (
+    Conditioning,
+    DynamiCrafter,
+    check_two_stills,
+    guide_frames,
+    still_prior,
+)
 
 #: Sides of a clip are multiples of this: three halvings of latents an eighth as large as pixels.
 _UNIT = 64
@@ -83,7 +89,8 @@ def animate_dynamicrafter(
         still: ``[3, H, W]`` in 0..1.
         prompt: What is seen and what happens.
         negative: What should not be seen.
-        num_frames: Length F; the model was trained with 16 frames.
+        num_frames: Length F; the model was trained with 16 frames. A loop is sampled with one more,
+            which is its first again and not shown, so that it has 15 at the most.
         steps: Denoising steps; None = the model's own.
         guidance_scale: Of text and image tokens, or of the text alone; None = the model's own.
         image_guidance_scale: Of the image tokens alone; None = guided with the text.
@@ -109,6 +116,9 @@ def animate_dynamicrafter(
         raise ValueError(f"a clip has at least 2 frames; got num_frames={num_frames}")
     if loop and end is not None:
         raise ValueError("a loop ends with its own still; give an end still or a loop, not both")
+    if loop or end is not None:
+        masked = mask is not None and end is not None
+        check_two_stills(model.network.config, num_frames, int(loop), masked)
     network, config, clock = model.network, model.network.config, StageClock()
     device = next(network.parameters()).device
     size = clip_size(still, config.size)

@@ -41,9 +41,9 @@ class Sound:
             raise ValueError(f"sound needs a sample rate above 0; got {self.sample_rate}")
 
     @property
-    def seconds(self) -> float:
+    def seconds(self) -> Fraction:
         """How long it lasts."""
-        return self.waveform.shape[1] / self.sample_rate
+        return Fraction(self.waveform.shape[1], self.sample_rate)
 
 
 class SoundTrack:

@@ -87,6 +87,7 @@ class VideoWriter:
                 "e.g. .mp4"
             )
         self.fps = check_fps(fps)
+        self.format.check_rate(self.fps)
         self.num_frames = 0
         self._size: tuple[int, int] | None = None
         self._file: FrameFile | None = None

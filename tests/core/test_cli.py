@@ -187,7 +187,9 @@ def test_what_is_white_in_the_mask_stays(still, model):
         (["animate", "."], "could not be opened"),
         (["info", "still.png"], "not a safetensors file"),
         (["info", "none"], "does not exist"),
+        (["animate", "still.png", "--out", "a.gif", "--fps", "60"], "at most 50 frames per second"),
         (["train", "none.toml"], "none.toml"),
+        (["train", "none.toml", "--rehearse", "2", "--stage", "trip"], "leave --resume"),
         (["preview-data", "--out", "a.jpg"], "must end in .png"),
         (["preview-data", "--count", "0"], "--count"),
         (["preview-data", "--kind", "explosion"], "explosion"),
@@ -364,7 +366,7 @@ def test_help_shows_defaults(capsys):
     with pytest.raises(SystemExit):
         cli.main(["animate", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for words in ("frames (default: 16)", "second (default: 8.0)", "file (default: 0)"):
+    for words in ("frames; without it 16,", "second (default: 8.0)", "file (default: 0)"):
         assert words in said
     assert "None" not in said
 

@@ -105,9 +105,12 @@ def test_what_is_white_in_the_mask_stays(folder, still, tmp_path):
         (("--prior-strength", "1"), "nothing moves; set prior_strength to 0"),
         (("--edges", "generate"), "--edges is not for this model"),
         (("--end", "absent.png"), "absent.png does not exist"),
+        (("--loop", "--frames", "60"), "at most"),
+        (("--end", "STILL", "--mask", "STILL"), "a mask keeps places as they are"),
     ],
 )
 def test_wrong_use_is_one_line(folder, still, tmp_path, capsys, more, words):
+    more = [str(still) if word == "STILL" else word for word in more]
     assert run(folder, still, tmp_path / "clip.gif", *more) == 2
     said = capsys.readouterr().err
     assert words in said

@@ -64,6 +64,14 @@ def test_text_and_picture_are_dropped_independently(run):
     assert len(drawn) == 4
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_checkpointing_reaches_the_branch_that_is_trained(run, wanted):
+    model = make(run, checkpointing=wanted).model
+    for part in (model.unet, model.retention):
+        stages = [m for m in part.modules() if hasattr(m, "gradient_checkpointing")]
+        assert stages and all(stage.gradient_checkpointing is wanted for stage in stages)
+
+
 def test_a_base_is_taken_over_and_its_spatial_layers_stay(run):
     task = make(run, base="base")
     base = load_file(run / "base" / "weights.safetensors")

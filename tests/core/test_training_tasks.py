@@ -1,6 +1,6 @@
 """The tasks: batches repeat, every parameter learns, one step lowers the loss, stages chain."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from trip_core.nn.autoencoder import TinyAutoencoder
+from trip_core.nn.motion import MotionNetwork
+from trip_core.nn.motion_field import StillMotion
 from trip_core.training.autoencoder import AutoencoderOptions, AutoencoderTask
 from trip_core.training.bank import Bank, BankConfig, cached
 from trip_core.training.dreamvideo import DreamVideoOptions, DreamVideoTask
@@ -201,6 +203,27 @@ def test_a_cached_maker_makes_once(tmp_path: Path) -> None:
     kept = cached(make, tmp_path / "kept")
     first, second = kept(4, 8), kept(4, 8)
     assert calls == [8] and torch.equal(first["index"], second["index"])
+    # A resumed run asks for them in other numbers.
+    assert kept(3, 9)["index"].equal(first["index"][1:])
+    assert kept(1, 11)["index"].equal(first["index"][3:]) and calls == [8]
+
+
+def test_a_clip_is_the_same_made_alone_and_among_others(run: Path, monkeypatch) -> None:
+    guess = MotionNetwork.forward
+
+    def dependent(self, still: Tensor, text: Tensor) -> StillMotion:
+        """As real ones are in their last bits, plainly."""
+        motion = guess(self, still, text)
+        return replace(motion, parameters=torch.full_like(motion.parameters, 0.1 * len(still)))
+
+    monkeypatch.setattr(MotionNetwork, "forward", dependent)
+    _make("small", run)
+    task = TripTask(TripOptions(size=32, num_frames=3, bank=SMALL_BANK), _context(run))
+    make = task._clips._bank._make
+    together = make(6, 32)
+    for k in range(6):
+        for name, value in make(1, 32 + k).items():
+            assert value[0].equal(together[name][k]), (k, name)
 
 
 def test_configurations_rebuild_the_modules(run: Path) -> None:

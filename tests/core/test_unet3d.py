@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 
 from trip_core.bench_networks import SIZES
-from trip_core.nn.unet3d import VideoUNet, VideoUNetConfig
+from trip_core.nn.unet3d import VideoUNet, VideoUNetConfig, enable_gradient_checkpointing
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = VideoUNetConfig(
@@ -184,7 +184,7 @@ def test_gradient_checkpointing_changes_no_gradient():
     gradients = []
     for enabled in (False, True):
         unet.zero_grad()
-        unet.enable_gradient_checkpointing(enabled)
+        enable_gradient_checkpointing(unet, enabled)
         unet(sample, timesteps, text).square().mean().backward()
         gradients.append({k: p.grad.clone() for k, p in unet.named_parameters()})
     for name, gradient in gradients[0].items():

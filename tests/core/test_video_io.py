@@ -1,5 +1,6 @@
 """Laws of stills and clips on disk: what is written is what comes back, whole or not at all."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from trip_core.codecs import CODECS, available_codecs
 from trip_core.encoders import FORMATS
 from trip_core.video_io import (
     VideoWriter,
@@ -225,6 +227,79 @@ def test_animations_keep_their_pace(tmp_path):
                 total += animation.info["duration"]
             assert animation.info["loop"] == 0
         assert total == pytest.approx(1000, abs=1)
+
+
+def test_a_gif_of_more_frames_than_players_show_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="50") as caught:
+        write_video(tmp_path / "a.gif", smooth_clip(3), fps=50.5)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    for fps in (29.97, 50):
+        write_video(tmp_path / "a.gif", smooth_clip(7), fps)
+        with Image.open(tmp_path / "a.gif") as animation:
+            for index in range(animation.n_frames):
+                animation.seek(index)
+                assert animation.info["duration"] >= 20  # shorter ones are played as 100 ms
+    write_video(tmp_path / "a.webp", smooth_clip(3), fps=60)
+
+
+_NARROW = """
+import torch
+from trip_core.codecs import CODECS
+from trip_core.video_io import VideoWriter
+codec = CODECS["mp4 (H.265)"]
+for size in (17, 33), (16, 16), (64, 48), (64, 66):
+    for kind in codec.pixel_formats:
+        noise = torch.rand(6, 3, *size, generator=torch.Generator().manual_seed(0))
+        with VideoWriter(f"{kind}-{size[1]}.mp4", 8, codec.with_choices(-1, kind)) as writer:
+            writer.add(noise)
+"""
+
+
+def test_narrow_frames_leave_the_encoders_memory_whole(tmp_path):
+    if "mp4 (H.265)" not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    # glibc then looks whether anything was written beside its place; elsewhere it just runs.
+    checked = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+    places = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", _NARROW],
+        cwd=tmp_path,
+        env=os.environ | places | checked,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    clips = sorted(tmp_path.glob("*.mp4"))
+    assert len(clips) == 12 and all(len(read_video(clip)) == 6 for clip in clips)
+
+
+def test_short_clips_have_the_times_of_their_frames(tmp_path):
+    if "mp4 (H.265)" not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    noise = torch.rand(3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    # Again and again: x265 reads a number that it did not set, which in new memory is right.
+    for kind in CODECS["mp4 (H.265)"].pixel_formats * 15:
+        for num_frames in (1, 2, 3):
+            format = CODECS["mp4 (H.265)"].with_choices(-1, kind)
+            with VideoWriter(tmp_path / "a.mp4", 8, format) as writer:
+                writer.add(noise[:num_frames])
+            with av.open(str(tmp_path / "a.mp4")) as container:
+                times = [frame.time for frame in container.decode(video=0)]
+            assert times == [k / 8 for k in range(num_frames)]
+
+
+def test_frames_too_narrow_for_av1_are_refused(tmp_path):
+    if "webm (AV1)" not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    format = CODECS["webm (AV1)"].format
+    with pytest.raises(ValueError, match="32 pixels wide; got 30x64") as caught:
+        VideoWriter(tmp_path / "a.webm", 8, format).add(smooth_clip(1, 64, 30))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    with VideoWriter(tmp_path / "a.webm", 8, format) as writer:
+        writer.add(smooth_clip(2, 16, 31))  # stored 32 wide
+    assert read_video(tmp_path / "a.webm").shape == (2, 3, 16, 32)
 
 
 def test_values_are_rounded_and_clipped(tmp_path):

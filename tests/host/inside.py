@@ -2,7 +2,8 @@
 
 ``python inside.py PACK CHECKPOINT`` in the host's folder prints one JSON object: by state of the
 weights, the network's answer (a few numbers) and how many of its products were the core's, of them
-how many with a GELU; for samplings, how often the text was projected.
+how many with a GELU; for samplings, how often the text was projected; and whether a LoRA passes
+where there is no CLIP.
 """
 
 from without_server import FILE as CHECKPOINT  # isort: skip  first: it makes the others importable
@@ -14,7 +15,14 @@ import comfy.hooks
 import comfy.ops
 import comfy.sd
 import torch
-from trip.nodes import host_model, host_network, host_sampling, host_trip, host_windows
+from trip.nodes import (
+    host_model,
+    host_network,
+    host_released,
+    host_sampling,
+    host_trip,
+    host_windows,
+)
 from trip.nodes.held_still import BoundStill, HeldStill
 from trip.trip_core.checkpoint import load_model
 from trip.trip_core.nn import layers
@@ -119,4 +127,6 @@ small = torch.float8_e4m3fn
 casting = comfy.ops.pick_operations(small, torch.float32)
 answer("fp8", built(host_network.operations(casting), small))
 answer("fp8, the host's operations", built(casting, small))
+without = host_released.NoText("no text encoder in this file")
+found["no text"] = comfy.sd.load_lora_for_models(model, without, lora, 0.5, 1.0)[1] is without
 sys.stdout.write(json.dumps(found) + "\n")

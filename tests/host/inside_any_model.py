@@ -39,13 +39,21 @@ class Halved(comfy.latent_formats.LatentFormat):
     scale_factor = 0.5
 
 
+class Adding(comfy.samplers.CFGGuider):
+    """Adds to what guidance gives, as DualCFGGuider does."""
+
+    def predict_noise(self, *args, **kwargs):
+        """Return the guided prediction, and more."""
+        return super().predict_noise(*args, **kwargs) + 1.0
+
+
 class Config(comfy.supported_models_base.BASE):
     latent_format = Halved
     sampling_settings = {"shift": 3.0}  # noqa: RUF012
     unet_extra_config = {}  # noqa: RUF012
 
 
-def steps(kind, shape):
+def steps(kind, shape, guider=comfy.samplers.CFGGuider):
     """Return what a held model of a kind is given and answers, step by step."""
     generator, found = torch.Generator().manual_seed(0), {"x": [], "x0": []}
     base = comfy.model_base.BaseModel(
@@ -61,15 +69,19 @@ def steps(kind, shape):
         found["x0"].append(x0)
 
     noise, words = torch.randn(shape, generator=generator), [[torch.zeros(1, 1, 4), {}]]
+    sigmas = comfy.samplers.calculate_sigmas(base.model_sampling, "simple", 4)
+    guider = guider(held)
+    guider.set_conds(words, words)
     with torch.no_grad():
-        comfy.sample.sample(
-            held, noise, 4, 1.0, "euler", "simple", words, words, torch.zeros(shape),
+        guider.sample(
+            noise, torch.zeros(shape), comfy.samplers.sampler_object("euler"), sigmas,
             callback=note, disable_pbar=True, seed=0,
         )  # fmt: skip
-    sigmas = comfy.samplers.calculate_sigmas(base.model_sampling, "simple", 4)[:-1]
+    sigmas = sigmas[:-1]
     found = {name: torch.stack(list(values)) for name, values in found.items()}
     return {**found, "still": still, "sigmas": sigmas}
 
 
 tensors = {f"{kind}.{k}": t for kind, shape in KINDS.items() for k, t in steps(kind, shape).items()}
+tensors |= {f"ADDED.{k}": t for k, t in steps("EPS", KINDS["EPS"], Adding).items()}
 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, FILE)

@@ -24,13 +24,15 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_prediction_is_blended_by_the_signals_power(steps, kind):
+@pytest.mark.parametrize(("kind", "adds"), [("FLOW", 0.0), ("EPS", 0.0), ("ADDED", 1.0)])
+def test_every_prediction_is_blended_by_the_signals_power(steps, kind, adds):
+    """Whatever the guider adds to its guidance."""
     found = {k.removeprefix(f"{kind}."): t for k, t in steps.items() if k.startswith(kind)}
     still = found["still"] * 0.5  # as the network sees it
     assert len(found["sigmas"]) == 4
     for sigma, x, x0 in zip(found["sigmas"], found["x"], found["x0"], strict=True):
-        alpha_bar = KINDS[kind](sigma.double()).float().view(1)
+        x = x + adds
+        alpha_bar = KINDS.get(kind, KINDS["EPS"])(sigma.double()).float().view(1)
         weight = UNTRAINED.scaled(0.6, 1.5, 0.5)(3, alpha_bar)  # [1, 1, F, 1, 1]
         if x.ndim == 4:
             weight = weight[0].movedim(0, 1)

@@ -6,6 +6,7 @@ them all the same. The host's CLIP_VISION at a tiny size comes from a pack of th
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,34 @@ CASES = {
 }  # fmt: skip
 
 
+def saved_conditions():
+    """Return the nodes that keep what the text and the picture became."""
+    return {
+        "p": node("SaveConditioning", conditioning=["c", 0], name="positive"),
+        "n": node("SaveConditioning", conditioning=["c", 1], name="negative"),
+    }
+
+
+def core_clip(file, base, still, end=None, pace=None, prior=None, multiple=False, **guidance):
+    """Return the core's clip of the graph's conditionings, ``[F, C, h, w]``.
+
+    ``multiple`` shows the picture beside the negative text too: multi-condition guidance.
+    """
+    network = load_dynamicrafter(file).float()  # the CPU's type
+    kept = [load_file(base / "output" / f"{name}.safetensors") for name in ("positive", "negative")]
+    shown, grey = (network.image_context(tokens["image"], 5) for tokens in kept)
+    assert not torch.equal(shown, grey)
+    text, empty = (tokens["text"] for tokens in kept)
+    stills = guide_frames(still, 5, end)
+    pairs = [(text, shown), (empty, grey), *([(empty, shown)] if multiple else [])]
+    conditions = [Conditioning(*pair, stills, pace) for pair in pairs]
+    schedule = network.schedule
+    first = timesteps(schedule, steps=3, spacing="trailing")[0]
+    noisy = initial_latents(still, 5, schedule, first, torch.Generator().manual_seed(7))
+    denoise = network.denoiser(*conditions, **{"scale": 2.0, "prior": prior, **guidance})
+    return sample(denoise, noisy, schedule, steps=3, spacing="trailing")[0].movedim(0, 1)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_graph_gives_the_latents_of_the_core(comfy, base, files, case):
     """Weights of the prior are over the frames as the node says; TRIP^W with epsilon."""
@@ -120,56 +149,128 @@ def test_the_graph_gives_the_latents_of_the_core(comfy, base, files, case):
         "6": steps("TRIP_Sampler", guidance_rescale=rescale),
         "8": saved(["6", 0], "clip"),
         "s": saved(["5", 2], "still"),
-        "p": node("SaveConditioning", conditioning=["c", 0], name="positive"),
-        "n": node("SaveConditioning", conditioning=["c", 1], name="negative"),
+        **saved_conditions(),
     }
     outputs = comfy.outputs(graph)
     latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "8s")
     still = still[:1] * 0.18215
 
-    network = load_dynamicrafter(files / f"{kind}.safetensors").float()  # the CPU's type
-    pace = torch.tensor([optional["fs"]]) if optional else None
     end = still if optional else None
-    conditions = []
-    for name in ("positive", "negative"):
-        tokens = load_file(base / "output" / f"{name}.safetensors")
-        image = network.image_context(tokens["image"], 5)
-        stills = guide_frames(still, 5, end)
-        conditions.append(Conditioning(tokens["text"], image, stills, pace))
-    assert not torch.equal(conditions[0].image, conditions[1].image)
-    prior = None
-    if inputs:
-        prior = still_prior(still, end, 5, *inputs.values())
-    schedule = network.schedule
-    first = timesteps(schedule, steps=3, spacing="trailing")[0]
-    noisy = initial_latents(still, 5, schedule, first, torch.Generator().manual_seed(7))
-    denoise = network.denoiser(*conditions, scale=2.0, rescale=rescale, prior=prior)
-    clip = sample(denoise, noisy, schedule, steps=3, spacing="trailing")
-    torch.testing.assert_close(latents * 0.18215, clip[0].movedim(0, 1), atol=2e-3, rtol=2e-3)
+    prior = still_prior(still, end, 5, *inputs.values()) if inputs else None
+    pace = torch.tensor([optional["fs"]]) if optional else None
+    clip = core_clip(files / f"{kind}.safetensors", base, still, end, pace, prior, rescale=rescale)
+    torch.testing.assert_close(latents * 0.18215, clip, atol=2e-3, rtol=2e-3)
 
 
-def test_the_mask_and_two_stills(comfy):
-    graph = crafted(optional={"mask": ["m", 0], "end_still": ["4", 0]}) | {
+@pytest.mark.parametrize("optional", [{}, {"loop": True}], ids=["one still", "loop"])
+def test_what_is_painted_is_the_still(comfy, optional):
+    graph = crafted(optional={"mask": ["m", 0], **optional})
+    graph |= guided("DualCFGGuider", **GUIDERS["DualCFGGuider, regular"][0])
+    graph |= {
         "m": node("SolidMask", value=1.0, width=129, height=95),
-        "6": steps("KSampler"),
+        "7": steps("KSampler"),
         "8": saved(["6", 0], "kept"),
+        "9": saved(["7", 0], "kept"),
         "s": saved(["5", 2], "still"),
     }
     outputs = comfy.outputs(graph)
-    latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "8s")
-    torch.testing.assert_close(latents, still, atol=1e-3, rtol=0)  # painted: the still
+    *clips, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89s")
+    for latents in clips:
+        torch.testing.assert_close(latents, still, atol=1e-3, rtol=0)
+
+
+HELD: Any = {"prior_strength": 1.0, "decay_over_frames": 1.0}
+#: Guiders of the host -> how their conditionings are wired and scaled, and the cfg of a KSampler
+#: that says the same.
+GUIDERS = {
+    "CFGGuider": ({"positive": ["5", 0], "negative": ["5", 1], "cfg": 2.0}, 2.0),
+    "BasicGuider": ({"conditioning": ["5", 0]}, 1.0),
+    "DualCFGGuider, regular": (
+        {"cond1": ["5", 0], "cond2": ["5", 1], "negative": ["5", 1], "cfg_conds": 2.0,
+         "cfg_cond2_negative": 3.0, "style": "regular"}, 2.0,
+    ),
+    "DualCFGGuider, nested": (
+        {"cond1": ["5", 0], "cond2": ["5", 1], "negative": ["5", 1], "cfg_conds": 1.25,
+         "cfg_cond2_negative": 1.6, "style": "nested"}, 2.0,
+    ),
+}  # fmt: skip
+
+
+def guided(guider, model=("1", 0), **inputs):
+    """Return a guider's sampling, the same steps as ``steps``; its latents are node "6"."""
+    return {
+        "g": node(guider.split(",")[0], model=list(model), **inputs),
+        "r": node("RandomNoise", noise_seed=7),
+        "k": node("KSamplerSelect", sampler_name="ddim"),
+        "t": node("BasicScheduler", model=["1", 0], scheduler="simple", steps=3, denoise=1.0),
+        "6": node(
+            "SamplerCustomAdvanced", noise=["r", 0], guider=["g", 0], sampler=["k", 0],
+            sigmas=["t", 0], latent_image=["5", 2],
+        ),
+    }  # fmt: skip
+
+
+def skip_unless_nested(comfy, style):
+    inputs = comfy.get("/object_info/DualCFGGuider")["DualCFGGuider"]["input"]["required"]
+    if style == "nested" and "style" not in inputs:
+        pytest.skip("this ComfyUI's DualCFGGuider has one style")
+
+
+@pytest.mark.parametrize("guider", GUIDERS)
+def test_the_prior_acts_once_on_what_any_guider_gives(comfy, guider):
+    """Wired so that its formula comes to plain guidance, each gives KSampler's latents."""
+    inputs, cfg = GUIDERS[guider]
+    skip_unless_nested(comfy, inputs.get("style"))
+    graph = crafted(prior_strength=0.8, decay_over_frames=0.5, decay_over_time=0.5)
+    graph |= guided(guider, **inputs)
+    graph |= {"7": steps(cfg=cfg), "8": saved(["6", 0], "theirs"), "9": saved(["7", 0], "plain")}
+    outputs = comfy.outputs(graph)
+    theirs, plain = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89")
+    torch.testing.assert_close(theirs, plain, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("style", ["regular", "nested"])
+def test_text_and_picture_have_scales_of_their_own(comfy, base, files, style):
+    """Node "b" shows the picture beside the empty text; regular is the core's, to the number."""
+    skip_unless_nested(comfy, style)
+    graph = crafted(**HELD)
+    graph["d"] = node("TRIP_ImageContext", **graph["c"]["inputs"] | {"positive": ["3", 0]})
+    shown = {"positive": ["d", 0], "negative": ["d", 1]}
+    graph["b"] = node("TRIP_ImageNoisePrior", **graph["5"]["inputs"] | shown)
+    graph |= guided(
+        "DualCFGGuider", cond1=["5", 0], cond2=["b", 0], negative=["5", 1], cfg_conds=4.0,
+        cfg_cond2_negative=1.5, style=style,
+    )  # fmt: skip
+    graph |= {"8": saved(["6", 0], "dual"), "s": saved(["5", 2], "still"), **saved_conditions()}
+    outputs = comfy.outputs(graph)
+    clip, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "8s")
+    torch.testing.assert_close(clip[0], still[0], atol=1e-4, rtol=0)
+    still = still[:1] * 0.18215
+    prior = still_prior(still, None, 5, *HELD.values())
+    options = {"multiple": True, "scale": 4.0, "image_scale": 1.5}
+    expected = core_clip(files / "v.safetensors", base, still, prior=prior, **options)
+    same = torch.allclose(clip * 0.18215, expected, atol=2e-3, rtol=2e-3)
+    assert same == (style == "regular"), (clip * 0.18215 - expected).abs().max()
 
 
 def test_longer_clips_run_in_the_hosts_windows(comfy):
     if "ContextWindowsManual" not in comfy.get("/object_info"):
         pytest.skip("this ComfyUI is older than context windows (0.3.51)")
-    graph = crafted(length=7) | {
+    dual = {"cond1": ["5", 0], "cond2": ["5", 1], "negative": ["5", 1], "cfg_conds": 2.0}
+    dual |= {"cfg_cond2_negative": 3.0, "style": "regular"}  # comes to plain guidance
+    graph = crafted(length=7, **HELD) | guided("DualCFGGuider", ("w", 0), **dual)
+    graph |= {
         "w": node("ContextWindowsManual", model=["1", 0], **WINDOWS),
-        "6": steps(model=["w", 0]),
-        "8": saved(["6", 0], "windows"),
+        "7": steps(model=["w", 0]),
+        "8": saved(["6", 0], "dual"),
+        "9": saved(["7", 0], "windows"),
+        "s": saved(["5", 2], "still"),
     }
-    latents = saved_latent(comfy, comfy.outputs(graph)["8"]["latents"][0])
+    outputs = comfy.outputs(graph)
+    dual, latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89s")
     assert latents.shape[0] == 7 and torch.isfinite(latents).all()
+    torch.testing.assert_close(latents[0], still[0], atol=1e-4, rtol=0)  # over the whole clip
+    torch.testing.assert_close(dual, latents, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ def found(host_folder, base):
 def states(found):
     """The network's answers and counts by state of the weights."""
     return {
-        name: (torch.tensor(state["values"]), state["products"]) for name, state in found.items()
+        name: (torch.tensor(state["values"]), state["products"])
+        for name, state in found.items()
+        if name != "no text"
     }
 
 
@@ -58,6 +60,10 @@ def test_lora_counts_wherever_the_weights_lie(states):
     offloaded, products = states["LoRA, offloaded"]
     assert products == 0 and near(offloaded, patched, 1e-5)
     assert torch.equal(states["plain again"][0], plain)
+
+
+def test_a_lora_passes_where_a_file_brought_no_clip(found):
+    assert found["no text"] is True
 
 
 def test_fp8_weights_are_cast_by_the_host(states):

@@ -121,9 +121,23 @@ def test_the_command_line_and_the_graph_have_one_prior(hold, wishes, asked, give
 @pytest.mark.parametrize("two", [{"loop": True}, {"end_still": torch.rand(1, 80, 128, 3)}])
 def test_a_clip_between_two_stills_is_no_longer_than_the_trained_ones(hold, wishes, two):
     assert hold(replace(wishes, length=16, **two))[0].num_frames == 16
-    with pytest.raises(ValueError, match=r"at most 16 frames.*got length 17: set it to 16"):
+    with pytest.raises(ValueError, match=r"at most 16 frames.*got 17: set 16 or fewer"):
         hold(replace(wishes, length=17, **two))
     assert hold(replace(wishes, length=17))[0].num_frames == 17
+
+
+@pytest.mark.parametrize("name", ["256", "1024"])
+def test_models_made_for_one_still_take_no_second(part, wishes, name):
+    with pytest.raises(ValueError, match=r"made for one still.*512_interp"):
+        part("dynamicrafter_still").hold_clip(PRESETS[name], Halving(), replace(wishes, loop=True))
+
+
+def test_a_mask_contradicts_another_still_at_the_end_but_no_loop(hold, wishes):
+    masked = replace(wishes, mask=torch.ones(1, 80, 128))
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        hold(replace(masked, end_still=wishes.image))
+    held, _ = hold(replace(masked, loop=True))
+    assert held.anchors[:, :, 0].equal(held.anchors[:, :, -1])
 
 
 def test_a_loop_returns_to_the_still(hold, wishes):

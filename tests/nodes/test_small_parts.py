@@ -157,7 +157,7 @@ def test_previews_keep_a_pace_and_end_with_the_last_step(part, monkeypatch):
 def fused(part, monkeypatch, x0, latent, weights, mask=None, sigma=1.0):
     monkeypatch.setattr(part("host"), "signal_power", lambda _, s: 1 / (1 + s**2))
     function = part("apply_noise_prior").towards_still(latent, weights, mask)
-    return function({"denoised": x0, "model": None, "sigma": torch.full((len(x0),), sigma)})
+    return function(None, x0, torch.full((len(x0),), sigma))
 
 
 def test_frame_batches_and_video_latents_are_fused_alike(part, monkeypatch):
@@ -216,6 +216,28 @@ def test_drift_and_a_foreign_first_frame_are_named(nodes, folder, part, monkeypa
     frames = torch.cat([still + 0.08 * k for k in range(1, 5)])
     text = nodes["TRIP_AnimationReport"]().report(frames, still)["result"][0]
     assert "not the still" in text and "Colours drift" in text
+
+
+def test_a_still_with_transparency_is_the_picture_over_white(nodes, folder, part, monkeypatch):
+    del folder
+    monkeypatch.setattr(part("host"), "show", lambda images: [len(images)])
+    rgb, alpha = picture(), torch.linspace(0, 1, 96).expand(1, 64, -1)
+    still = torch.cat([rgb, alpha]).movedim(0, -1)[None]  # [1, H, W, 4]
+    over_white = (rgb * alpha + 1 - alpha).movedim(0, -1)[None].expand(4, -1, -1, -1)
+    report = nodes["TRIP_AnimationReport"]().report
+    for frames in (over_white, still.expand(4, -1, -1, -1)):
+        assert "100.0 dB" in report(frames, still)["result"][0]
+
+
+def test_grey_clips_are_measured(nodes, folder, part, monkeypatch):
+    del folder
+    monkeypatch.setattr(part("host"), "show", lambda images: [len(images)])
+    grey = picture()[:1].movedim(0, -1)[None]
+    for still in (grey, grey.expand(-1, -1, -1, 3)):
+        text = nodes["TRIP_AnimationReport"]().report(grey.expand(4, -1, -1, -1), still)["result"][
+            0
+        ]
+        assert "100.0 dB" in text
 
 
 def test_the_plots_curves_leave_their_names_readable(part):

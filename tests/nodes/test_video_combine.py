@@ -1,6 +1,7 @@
 """Video Combine on real frames: every format read back."""
 
 import json
+import math
 import os
 import struct
 import sys
@@ -265,6 +266,19 @@ def test_sound_is_as_long_as_asked(combine, name, fit, seconds, frames, heard):
     assert samples / stream.rate == pytest.approx(heard, abs=0.06)  # codecs work in blocks
 
 
+@pytest.mark.parametrize(
+    ("fps", "rate", "frames"), [(15, 22050, 31), (30000 / 1001, 48000, 30), (12.5, 44100, 7)]
+)
+def test_a_clip_trimmed_to_its_sound_ends_with_its_last_sample(combine, fps, rate, frames):
+    whole = frames * rate / Fraction(fps).limit_denominator(1001)
+    for samples, count in ((math.floor(whole), frames), (math.floor(whole) + 1, frames + 1)):
+        audio = {"waveform": torch.zeros(1, 1, samples), "sample_rate": rate}
+        _, path = combine(
+            images=torch.zeros(40, 16, 16, 3), fps=fps, audio=audio, audio_fit="trim video to audio"
+        )
+        assert len(read_video(path)) == count
+
+
 def test_there_and_back_ends_with_the_sound_too(combine):
     _, path = combine(
         images=clip(), audio=tone(0.48), audio_fit="trim video to audio", pingpong=True,
@@ -324,6 +338,34 @@ def test_transparency_is_over_white_elsewhere(combine):
     assert read_video(path).min() > 0.98
 
 
+@pytest.mark.parametrize(
+    ("name", "pixel_format"),
+    [
+        *((name, "auto") for name in available_codecs()),
+        *(
+            (name, kind)
+            for name, kind in [("webm (VP9)", "yuva420p"), ("mkv (FFV1 lossless)", "bgra")]
+            if name in available_codecs()
+        ),
+    ],
+)
+def test_grey_pictures_are_written_in_every_format(combine, name, pixel_format):
+    images = clip(3, channels=1)
+    _, path = combine(images=images, format=name, pixel_format=pixel_format)
+    if path.is_dir():
+        video = torch.cat([read_video(file) for file in sorted(path.glob("*.png"))])
+    else:
+        video = read_video(path)
+    assert video.shape == (3, 3, 48, 64)
+    assert (video.mean(1) - images[..., 0]).square().mean().sqrt() < 9 / 255
+
+
+def test_a_gif_too_fast_for_players_is_refused(combine, folder):
+    with pytest.raises(ValueError, match="at most 50"):
+        combine(images=clip(), format="GIF", fps=60)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
 def test_cancel_leaves_nothing(combine, folder, part):
     part("host").Progress.cancel_at = 3
     for name in ("mp4 (H.264)", "mp4 (H.265)", "GIF", "PNG sequence"):
@@ -377,6 +419,14 @@ def test_pixel_formats_are_checked_before_anything_runs(nodes):
     assert check(format="mp4 (H.264)", pixel_format="yuv444p") is True
     assert "cannot store" in check(format="mp4 (H.264)", pixel_format="gbrp16le")
     assert "cannot write" in check(format="avi", pixel_format="auto")
+    # The host does not know yet what comes through a link.
+    assert check(format=None, pixel_format="auto") is True
+    assert check(format="mp4 (H.264)", pixel_format=None) is True
+
+
+def test_a_format_that_came_through_a_link_is_checked_when_it_runs(combine):
+    with pytest.raises(ValueError, match="cannot write 'avi'; it can write mp4"):
+        combine(images=torch.zeros(2, 16, 16, 3), format="avi")
 
 
 def test_crf_is_the_formats_own_quality():

@@ -312,8 +312,9 @@ class VideoUNet(nn.Module):
         x = self.conv_out(F.silu(self.conv_norm_out(as_images(x))))
         return as_frames(x, num_frames).movedim(-1, 1).contiguous()
 
-    def enable_gradient_checkpointing(self, enabled: bool = True) -> None:
-        """Trade time for memory in training: recompute each layer's insides on the way back."""
-        for module in self.modules():
-            if isinstance(module, Stage):
-                module.gradient_checkpointing = enabled
+
+def enable_gradient_checkpointing(network: nn.Module, enabled: bool = True) -> None:
+    """Trade time for memory in training: recompute each layer's insides on the way back."""
+    for module in network.modules():
+        if isinstance(module, Stage):
+            module.gradient_checkpointing = enabled

@@ -47,7 +47,9 @@ class DynamiCrafterConfig:
         pace: The pace when none is given: frames between two frames of the clip (1..6, higher is
             more motion) in the 256 model, frames per second (5..30, lower is more) in the others.
         size: Height and width that the model was trained at, in pixels.
-        end_frame: Made to move from one still to another.
+        two_stills: It may have been made to move from one still to another. Of the released models
+            512_interp was; its keys and sizes are the 512's, so that the user's word tells them
+            apart.
     """
 
     unet: VideoUNetConfig = field(default_factory=lambda: VideoUNetConfig(in_channels=8))
@@ -58,7 +60,7 @@ class DynamiCrafterConfig:
     learned_image_scale: bool = False
     pace: int = 24
     size: tuple[int, int] = (320, 512)
-    end_frame: bool = False
+    two_stills: bool = True
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -96,10 +98,11 @@ PRESETS: dict[str, DynamiCrafterConfig] = {
         learned_image_scale=True,
         pace=3,
         size=(256, 256),
+        two_stills=False,
     ),
     "512": _512,
-    "1024": replace(_512, rescale_base=0.3, pace=10, size=(576, 1024)),
-    "512_interp": replace(_512, pace=5, end_frame=True),
+    "1024": replace(_512, rescale_base=0.3, pace=10, size=(576, 1024), two_stills=False),
+    "512_interp": replace(_512, pace=5),
 }
 
 
@@ -340,6 +343,38 @@ class DynamiCrafter(nn.Module):
                 f"noisy latents and stills must both be [B, {channels}, F, h, w]; "
                 f"got {tuple(z_t.shape)} and {tuple(stills.shape)}"
             )
+
+
+def check_two_stills(
+    config: DynamiCrafterConfig, num_frames: int, hidden: int = 0, masked: bool = False
+) -> None:
+    """Refuse a clip between two stills that the model cannot make.
+
+    Args:
+        config: Which DynamiCrafter.
+        num_frames: Frames that are shown.
+        hidden: Frames that are sampled beyond those.
+        masked: Places are to stay as they are in the first still, and the second is another.
+
+    Raises:
+        ValueError: Naming what to do instead.
+    """
+    if not config.two_stills:
+        raise ValueError(
+            "this DynamiCrafter was made for one still, and an end still or a loop needs the model "
+            "for two (512_interp): leave them out or load that one"
+        )
+    most = config.resampler.num_frames - hidden
+    if num_frames > most:
+        raise ValueError(
+            f"a clip between two stills has at most {most} frames, as the model was trained; got "
+            f"{num_frames}: set {most} or fewer, or leave the end still or the loop out"
+        )
+    if masked:
+        raise ValueError(
+            "a mask keeps places as they are in the still, which another still at the end "
+            "contradicts: leave one of the two out"
+        )
 
 
 def guide_frames(still: Tensor, num_frames: int, end: Tensor | None = None) -> Tensor:

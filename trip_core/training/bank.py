@@ -109,7 +109,7 @@ def stills(world: World) -> Callable[[int, int], Sample]:
 
 
 def cached(make: Callable[[int, int], Sample], folder: Path) -> Callable[[int, int], Sample]:
-    """Return a maker that keeps what it makes in files, for things that are costly to make.
+    """Return a maker that keeps what it makes, a file a thing, for things that are costly to make.
 
     Args:
         make: The maker.
@@ -117,14 +117,16 @@ def cached(make: Callable[[int, int], Sample], folder: Path) -> Callable[[int, i
     """
 
     def read_or_make(count: int, index: int) -> Sample:
-        path = folder / f"{index:08d}-{count}.safetensors"
-        if path.is_file():
-            return load_file(path)
-        made = {name: value.contiguous() for name, value in make(count, index).items()}
+        paths = [folder / f"{index + k:08d}.safetensors" for k in range(count)]
+        if all(path.is_file() for path in paths):
+            things = [load_file(path) for path in paths]
+            return {name: torch.cat([thing[name] for thing in things]) for name in things[0]}
+        made = make(count, index)
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-        save_file(made, partial)
-        os.replace(partial, path)
+        for k, path in enumerate(paths):
+            partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+            save_file({name: value[k : k + 1].clone() for name, value in made.items()}, partial)
+            os.replace(partial, path)
         return made
 
     return read_or_make

@@ -19,7 +19,7 @@ from ..data.captions import Caption, plain_caption, sample_caption
 from ..data.world import World, WorldClip, render
 from ..nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from ..nn.motion import MotionConfig, MotionNetwork
-from ..nn.motion_field import StillMotion, motion_flow
+from ..nn.motion_field import motion_flow
 from ..nn.text import TextConfig, TextEncoder
 from ..nn.warp import warp
 from ..pipeline import settle
@@ -221,11 +221,10 @@ def warped_clips(frozen: FrozenParts, options: ClipOptions) -> ClipMaker:
         text = frozen.text.encode([c.text for c in captions])
         warped = warp(still, clip.flow)
         visibility = clip.visibility
-        guess = guess_motion(still, text)
         for k in (k for k, known in enumerate(true) if not known):
-            one = slice(k, k + 1)
-            part = StillMotion(guess.parameters[one], guess.regions[one], guess.depth[one])
-            motion = settle(part)
+            # One at a time: its last bits depend on how many there are, and a resumed run makes
+            # other numbers of clips at once.
+            motion = settle(guess_motion(still[k : k + 1], text[k : k + 1]))
             warped[k] = torch.stack(list(compose(still[k], motion, frames)), dim=1)
             visibility[k] = motion_flow(motion, frames)[1][0]
         scale = frozen.vae.downscale

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..nn.unet3d import enable_gradient_checkpointing
 from ..prediction import x0_from
 from ..sampling import initial_latents, sample, timesteps
 from ..systems.dreamvideo import PRESETS, Conditioning, DreamVideo, DreamVideoConfig
@@ -52,7 +53,7 @@ class DreamVideoTask:
         if options.base:
             self.model.freeze_spatial_base()
         self.model.to(context.device)
-        self.model.unet.enable_gradient_checkpointing(options.checkpointing)
+        enable_gradient_checkpointing(self.model, options.checkpointing)
         self.modules: dict[str, nn.Module] = {"dreamvideo": self.model}
         self._clips = Clips(
             options,

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..fusion import compress_gate
+from ..nn.unet3d import enable_gradient_checkpointing
 from ..sampling import initial_latents, sample, timesteps
 from ..systems.trip import PRESETS, TRIP, Conditioning, TRIPConfig
 from .bank import from_bytes
@@ -49,7 +50,7 @@ class TripTask:
         self.options = options
         self.trip = _start(options, context.run)
         self.trip.to(context.device)
-        self.trip.unet.enable_gradient_checkpointing(options.checkpointing)
+        enable_gradient_checkpointing(self.trip, options.checkpointing)
         self.modules: dict[str, nn.Module] = {"trip": self.trip}
         self._clips = Clips(
             options,
