@@ -168,12 +168,12 @@ def time_writing(rounds: int, base: str) -> list[tuple[float, float, float]]:
 def main() -> None:
     """Measure; print the table."""
     command = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    command.add_argument("--rounds", type=int, default=15, help="timed rounds")
+    command.add_argument("--rounds", type=int, default=31, help="timed rounds")
     rounds = command.parse_args().rounds
     with tempfile.TemporaryDirectory() as base:
         sampling = time_sampling(rounds, base)
         ours, theirs = time_writing(rounds, base)
-    print("| | seconds | ratio | peak, MiB |\n|---|---:|---:|---:|")
+    print("| | seconds | ratio | peak, MiB (rise) |\n|---|---:|---:|---:|")
     for name, clock in (("processor", 1), ("wall", 0)):
         print(f"| sampling, bare core ({name}) | {sampling.seconds(1, clock):.2f} | 1.00 | |")
         seconds, ratio = sampling.seconds(0, clock), sampling.ratio(clock)
