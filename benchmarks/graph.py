@@ -86,7 +86,7 @@ def new_host(folder: str) -> Watched:
     """Start a host with a base of its own in a folder."""
     base = Path(tempfile.mkdtemp(dir=folder))
     prepare(base)
-    (base / "custom_nodes" / "stopwatch").symlink_to(NODES)
+    (base / "custom_nodes" / NODES.name).symlink_to(NODES)
     (base / "input" / "example.png").write_bytes(STILL.read_bytes())
     still = read_still(STILL)
     write_video(base / "input" / "clip.mp4", (still.roll(3 * i, -1) for i in range(FRAMES)), 24)

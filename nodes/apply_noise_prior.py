@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..trip_core.prior import UNTRAINED, PriorWeights, blend_towards_still, keep
 from . import host
+from .after_guidance import after_guidance
 
 
 class ApplyNoisePrior:
@@ -78,7 +79,7 @@ class ApplyNoisePrior:
         patched = model.clone()
         anchor = model.model.process_latent_in(latent)
         fuse = towards_still(anchor, weights, mask)
-        host.after_guidance(patched, lambda guider: partial(fuse, guider.inner_model))
+        after_guidance(patched, lambda guider: partial(fuse, guider.inner_model))
         return (patched,)
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -259,13 +259,6 @@ def signal_power(model: Any, sigma: Tensor) -> Tensor:
         signal = (1 - sigma).clamp(min=0).square()
         return signal / (signal + sigma.square())
     return 1 / (1 + sigma.square())
-
-
-def after_guidance(patcher: Any, start: Callable[[Any], Any]) -> None:
-    """See ``host_prior.after_guidance``."""
-    from .host_prior import after_guidance
-
-    after_guidance(patcher, start)
 
 
 def compute_device() -> torch.device:

@@ -21,11 +21,12 @@ from ..trip_core.systems.dynamicrafter import (
     frame_tokens,
 )
 from ..trip_core.tensor_files import read_tensors
+from .after_guidance import after_guidance
 from .dynamicrafter_still import HeldClip, check_conditioning, hold_clip
 from .held_still import KEY, hold
 from .host_dynamicrafter_sampling import DynamiCrafterSampling
 from .host_network import DTYPES, HostNetwork, build_patcher
-from .host_prior import HostAutoencoder, after_guidance
+from .host_prior import HostAutoencoder
 from .host_released import NoText, build_text, build_vae
 from .host_windows import FrameBatch
 from .image_context import TOKENS

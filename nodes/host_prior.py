@@ -1,10 +1,8 @@
 """The core's functions on the host's MODEL and VAE wires."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
-import comfy.patcher_extension
 import torch
 from torch import Tensor
 
@@ -98,37 +96,3 @@ def hold(
     held, start = hold_still(core, small, anchor, wishes.length, prior_weights(core, wishes), kept)
     latent = {"samples": start} if anchor is None else {"samples": start, KEY: anchor}
     return bind(positive, held), bind(negative, held), latent
-
-
-def after_guidance(
-    patcher: Any, start: Callable[[Any], Callable[[Tensor, Tensor], Tensor] | None]
-) -> None:
-    """Change a MODEL's guided prediction, once in every step, whichever guider makes it.
-
-    The host's post_cfg functions see one part of it only where a guider adds more afterwards, as
-    DualCFGGuider does.
-
-    Args:
-        patcher: The MODEL.
-        start: ``start(guider)`` is called when a sampling begins, the guider's conditionings bound
-            to the model; returns ``change(x0, sigma) -> x0``, or None to leave it as it is.
-    """
-
-    def sample(sampler: Any, guider: Any, *args: Any, **kwargs: Any) -> Tensor:
-        change = start(guider)
-        return sampler(guider if change is None else _changed(guider, change), *args, **kwargs)
-
-    kind = comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE
-    patcher.add_wrapper_with_key(kind, "trip", sample)
-
-
-def _changed(guider: Any, change: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    """Return the guider as the sampler calls it; what is set on either is set on both."""
-
-    def call(_: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return change(guider(x, sigma, *args, **kwargs), sigma)
-
-    kind = type(guider)
-    view = object.__new__(type(kind.__name__, (kind,), {"__call__": call}))
-    view.__dict__ = guider.__dict__
-    return view

@@ -24,24 +24,15 @@ from .nn.text import TextConfig, TextEncoder
 from .pipeline import SamplingDefaults
 from .pipeline_dreamvideo import DreamVideoModel
 from .systems.dreamvideo import PRESETS, DreamVideo, DreamVideoConfig
-from .tensor_files import read_header
+from .tensor_files import Header, find_file
 
 _PART = "dreamvideo"
 _AROUND = ("vae", "text")
 
 
 def find_dreamvideo(path: Path) -> Path | None:
-    """Return the DreamVideo file that a path is or, as a folder, holds; None without one.
-
-    Raises:
-        ValueError: If a folder holds several, or a file cannot be read.
-    """
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    found = [file for file in files if _is_dreamvideo(file)]
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise ValueError(f"{path} holds several DreamVideo models ({names}): name the file")
-    return found[0] if found else None
+    """Return the DreamVideo file of a path; see :func:`trip_core.tensor_files.find_file`."""
+    return find_file(path, _is_dreamvideo, "DreamVideo")
 
 
 def load_dreamvideo(
@@ -100,8 +91,8 @@ def dreamvideo_info(path: Path) -> dict[str, Any]:
     }
 
 
-def _is_dreamvideo(file: Path) -> bool:
-    text = read_header(file).metadata.get(CONFIG_KEY, "{}")
+def _is_dreamvideo(header: Header) -> bool:
+    text = header.metadata.get(CONFIG_KEY, "{}")
     try:
         config = json.loads(text)
     except ValueError:

@@ -20,7 +20,7 @@ import torch
 from .nn.resampler import ResamplerConfig
 from .nn.unet3d import VideoUNetConfig
 from .systems.dynamicrafter import PRESETS, DynamiCrafter, DynamiCrafterConfig
-from .tensor_files import Header, read_header, read_tensors, summary
+from .tensor_files import Header, find_file, read_header, read_tensors, summary
 
 UNET, RESAMPLER, VAE = "model.diffusion_model.", "image_proj_model.", "first_stage_model."
 TEXT, VISION = "cond_stage_model.model.", "embedder.model."
@@ -67,17 +67,8 @@ def is_dynamicrafter(names: Container[str]) -> bool:
 
 
 def find_dynamicrafter(path: Path) -> Path | None:
-    """Return the DynamiCrafter file that a path is or, as a folder, holds; None without one.
-
-    Raises:
-        ValueError: If a folder holds several, or a file cannot be read.
-    """
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    found = [file for file in files if is_dynamicrafter(read_header(file).tensors)]
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise ValueError(f"{path} holds several DynamiCrafter models ({names}): name the file")
-    return found[0] if found else None
+    """Return the DynamiCrafter file of a path; see :func:`trip_core.tensor_files.find_file`."""
+    return find_file(path, lambda header: is_dynamicrafter(header.tensors), "DynamiCrafter")
 
 
 def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCrafterConfig]:
@@ -123,8 +114,7 @@ def released_names(config: DynamiCrafterConfig, pace_name: str = "fps_embedding"
         pace_name: What the file calls the embedding of the pace.
     """
     with torch.device("meta"):
-        ours = DynamiCrafter(config).state_dict()
-    return {key: _released_name(key, config.unet, pace_name) for key in ours}
+        return _names(DynamiCrafter(config), pace_name)
 
 
 def load_dynamicrafter(
@@ -197,9 +187,9 @@ def _fit(
         raise ValueError(f"{path} holds no DynamiCrafter; `info` says what it is")
     try:
         variant, config = ("", config) if config else detect(shapes, _rescale_base(path, shapes))
-        names = released_names(config, _pace_name(shapes))
         with torch.device("meta"):
             model = DynamiCrafter(config)
+        names = _names(model, _pace_name(shapes))
         _check_shapes(model, names, shapes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -301,6 +291,10 @@ def _resampler_config(shapes: Shapes) -> ResamplerConfig:
         num_frames=max(queries // 16, 1),  # sixteen queries a frame, whatever the size
         num_queries=16,
     )
+
+
+def _names(model: DynamiCrafter, pace_name: str) -> dict[str, str]:
+    return {key: _released_name(key, model.config.unet, pace_name) for key in model.state_dict()}
 
 
 def _released_name(key: str, config: VideoUNetConfig, pace_name: str) -> str:

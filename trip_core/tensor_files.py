@@ -8,7 +8,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,25 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             f"{path} is truncated: it has {size} of {end} bytes; copy or download it again"
         )
     return Header(metadata, tensors, size)
+
+
+def find_file(path: Path, is_wanted: Callable[[Header], bool], kind: str) -> Path | None:
+    """Return the wanted safetensors file that a path is or, as a folder, holds; None without one.
+
+    Args:
+        path: A file or a folder.
+        is_wanted: Says so of a header.
+        kind: What it is a model of.
+
+    Raises:
+        ValueError: If a folder holds several, or a file cannot be read.
+    """
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    found = [file for file in files if is_wanted(read_header(file))]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise ValueError(f"{path} holds several {kind} models ({names}): name the file")
+    return found[0] if found else None
 
 
 def read_tensors(

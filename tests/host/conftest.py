@@ -90,7 +90,7 @@ class Host:
         command = [python_of(folder), "main.py", "--cpu"]
         command += ["--base-directory", str(base), "--port", str(self.port)]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "trip"]
-        command += ["tiny_vision", "stopwatch"]
+        command += ["tiny_vision", "host_nodes"]
         command += ["--preview-size", "256"]  # the method is the host's default: none
         command += ["--database-url", f"sqlite:///{base / 'db.sqlite'}"]
         with open(self.log, "w") as log:
