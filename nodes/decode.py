@@ -13,7 +13,7 @@ from .held_still import KEY
 from .sources import Source, from_images
 
 #: Frames that are decoded at a time.
-_CHUNK = 8
+_CHUNK = 4
 
 
 class TRIPDecode:

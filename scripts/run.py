@@ -5,7 +5,8 @@
     python scripts/run.py lint      ruff: mistakes and manners
     python scripts/run.py format    ruff: is everything formatted?
     python scripts/run.py types     pyright
-    python scripts/run.py check     all of the above but the demo: what CI runs
+    python scripts/run.py check     lint, format, types and test: what CI runs
+    python scripts/run.py validate  comfy-cli: would the Comfy Registry take the pack?
 
 The first command makes ``.venv`` beside this repository and installs into it what
 ``constraints.txt`` names; later ones find it there. Set ``TRIP_PYTHON`` to another Python to use
@@ -24,6 +25,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST = (3, 10)
+#: In an environment of its own: it brings fifty packages that the pack must run without.
+COMFY_CLI, COMFY_CLI_VENV = "comfy-cli==1.23.0", ROOT / ".venv-comfy-cli"
 
 #: What each command needs of pyproject.toml's optional groups, over requirements.txt.
 GROUPS = {
@@ -40,6 +43,7 @@ STEPS = {
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
     "types": ["-m", "pyright"],
+    "validate": ["-m", "comfy_cli", "--skip-prompt", "node", "validate"],
 }
 CHECK = ("lint", "format", "types", "test")
 
@@ -57,7 +61,7 @@ def main() -> int:
     failed = []
     try:
         for step in steps:  # all of them, so that one run shows everything that is wrong
-            python = environment(GROUPS[step])
+            python = comfy_cli() if step == "validate" else environment(GROUPS[step])
             if run([str(python), *STEPS[step], *options.rest]) != 0:
                 failed.append(step)
     except SetupError as error:
@@ -81,9 +85,7 @@ def environment(groups: tuple[str, ...]) -> Path:
     given = os.environ.get("TRIP_PYTHON")
     if given:
         return Path(given)
-    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        make_venv()
+    python = python_of(VENV)
     wanted = fingerprint()
     for stamp in VENV.glob("installed-*"):
         if set(groups) <= set(stamp.name.split("-")) and stamp.read_text() == wanted:
@@ -99,17 +101,33 @@ def environment(groups: tuple[str, ...]) -> Path:
     return python
 
 
-def make_venv() -> None:
-    """Make the environment with the Python that runs this file."""
+def comfy_cli() -> Path:
+    """Return the Python of an environment that has comfy-cli and nothing else."""
+    python = python_of(COMFY_CLI_VENV)
+    done = COMFY_CLI_VENV / f"installed-{COMFY_CLI}"
+    if not done.exists():
+        if run([str(python), "-m", "pip", "install", "--no-input", "--quiet", COMFY_CLI]) != 0:
+            raise SetupError("pip could not install comfy-cli; its own message is above")
+        done.touch()
+    os.environ["DO_NOT_TRACK"] = "1"
+    return python
+
+
+def python_of(venv: Path) -> Path:
+    """Return the Python of an environment; where it is missing, make it with this file's own."""
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.exists():
+        return python
     if sys.version_info < OLDEST:
         raise SetupError(
             f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed; this is "
             f"{sys.version.split()[0]}: run this file with a newer one"
         )
-    if run([sys.executable, "-m", "venv", str(VENV)]) != 0:
+    if run([sys.executable, "-m", "venv", str(venv)]) != 0:
         raise SetupError(
-            "Python could not make .venv; on Debian and Ubuntu: apt install python3-venv"
+            f"Python could not make {venv.name}; on Debian and Ubuntu: apt install python3-venv"
         )
+    return python
 
 
 def requirements(python: Path, groups: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,9 @@ from torch import Tensor
 from .compose import Edges, compose, middle, overscan_view
 from .nn.motion_field import StillMotion, frame_flow
 
+#: Frames that are encoded at a time: all of them fall out of a CPU's caches, layer by layer.
+_AT_ONCE = 2
+
 
 @dataclass(frozen=True, eq=False)
 class Anchor:
@@ -74,7 +77,8 @@ class Anchor:
             encode: Pixels -1..1, ``[F, 3, H, W]``, to latents.
             still: See ``frames``.
         """
-        latents = encode(torch.stack(list(self.frames(still))) * 2 - 1)
+        pixels = torch.stack(list(self.frames(still))) * 2 - 1
+        latents = torch.cat([encode(part) for part in pixels.split(_AT_ONCE)])
         return latents, self.visibility((latents.shape[-2], latents.shape[-1]))
 
     def visibility(self, size: tuple[int, int]) -> Tensor:

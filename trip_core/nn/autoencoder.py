@@ -16,10 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import Conv2d
+
 WIDTH = 64
 #: Latents per unit of what the networks produce: latents of unit variance stay within the nearly
 #: linear part of the decoder's soft clamp (3 tanh(x / 3)).
 LATENT_SCALE = 0.5
+#: Pixels that a CPU takes at a time: what it has just made is then still in its caches, and the
+#: memory is not given back and zeroed anew for every layer.
+_AT_ONCE = 2**15
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,21 @@ class _Block(nn.Module):
         super().__init__()
         self.passing = False
         self.conv = nn.Sequential(
-            _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH), nn.ReLU(), _conv(WIDTH, WIDTH)
+            _conv(WIDTH, WIDTH),
+            nn.ReLU(inplace=True),
+            _conv(WIDTH, WIDTH),
+            nn.ReLU(inplace=True),
+            _conv(WIDTH, WIDTH),
         )
         nn.init.zeros_(self.conv[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.conv[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x if self.passing else self.conv(x) + x)
+        return F.relu(x) if self.passing else self.conv(x).add_(x).relu_()
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
+    return Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
 
 
 def _down() -> Iterator[nn.Module]:
@@ -124,12 +133,14 @@ class TinyAutoencoder(nn.Module):
             raise ValueError(
                 f"height and width must be multiples of {self.downscale}; got {height}x{width}"
             )
-        return self.taesd_encoder(pixels * 0.5 + 0.5) / self.vae_scale + self.vae_shift
+        latents = _in_parts(self.taesd_encoder, pixels * 0.5 + 0.5, height * width)
+        return latents / self.vae_scale + self.vae_shift
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents ``[B, C, h, w]`` to pixels ``[B, 3, 8h, 8w]``, about -1..1."""
-        decoded = self.taesd_decoder((latents - self.vae_shift) * self.vae_scale)
-        return decoded * 2 - 1
+        area = self.downscale**2 * latents.shape[-2] * latents.shape[-1]
+        latents = (latents - self.vae_shift) * self.vae_scale
+        return _in_parts(self.taesd_decoder, latents, area) * 2 - 1
 
     def limit_depth(self, depth: int) -> None:
         """Let only the blocks of the coarsest levels work, and learn.
@@ -195,6 +206,14 @@ class TinyAutoencoder(nn.Module):
         last.weight[range(channels), range(channels), 1, 1] = 1
         last.weight[range(channels), range(channels, 2 * channels), 1, 1] = -1
         last.bias.copy_(-rows @ mean)
+
+
+def _in_parts(network: nn.Module, x: Tensor, area: int) -> Tensor:
+    """Run a network over ``[B, C, H, W]``; ``area`` is the pixels of an item."""
+    if x.device.type != "cpu":
+        return network(x)
+    parts = x.contiguous(memory_format=torch.channels_last).split(max(_AT_ONCE // area, 1))
+    return torch.cat([network(part) for part in parts])
 
 
 def _unshuffled_order() -> Tensor:
