@@ -9,6 +9,7 @@ The fusion's share of a step has a floor, its share of the operations, which is 
 import argparse
 import json
 import logging
+import random
 import sys
 import time
 from collections.abc import Callable
@@ -116,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
     if trip:
         log.info("timing one clip ...")
         report["clip_seconds"] = clip_seconds(options.model, device)
+        report["world_clips_per_second"] = world_rate(device, options.rounds)
     report["peak_memory_gib"] = peak_memory(device)
     print(json.dumps(report) if options.json else to_markdown(report))
     wrong = [row for row in rows if row.network in _OURS and row.error > 1e-4]
@@ -182,19 +184,22 @@ def _fused_products() -> dict[Any, Any]:
 
 
 def fusion_share(size: str, device: torch.device, rounds: int) -> float:
-    """Return which share of TRIP's step is not the UNet: image noise prior and fusion, 0..1."""
+    """Return which share of TRIP's step is not the UNet: image noise prior and fusion, 0..1.
+
+    The step is a guided one: with and without the text, in one batch, as the samplers take it.
+    """
     _, (frames, height, width), tokens = SIZES[size]
     config = _trip_config(size)
     trip = TRIP(config).eval().to(device)
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:
-        return torch.randn(1, *shape, generator=generator).to(device)
+        return torch.randn(2, *shape, generator=generator).to(device)
 
     frames -= size == "small"  # its 17th frame is the still's, which TRIP puts in front itself
     z_t = noise(config.channels, frames, height, width)
     keys_values = trip.unet.text_keys_values(noise(tokens, config.unet.cross_attention_dim))
-    timesteps = torch.tensor([500], device=device)
+    timesteps = torch.tensor([500, 500], device=device)
     still = noise(config.channels, height, width)
     motion = (z_t, noise(1, frames, height, width).sigmoid()) if config.motion else (None, None)
     seen = noise(config.unet_in_channels, frames + 1, height, width)
@@ -274,6 +279,20 @@ def clip_seconds(path: str | None, device: torch.device) -> dict[str, float]:
     for _ in clip.frames:
         pass
     return seconds | clip.seconds
+
+
+def world_rate(device: torch.device, rounds: int, clips: int = 2) -> float:
+    """Return how many clips of 16 frames of 128 x 128 the procedural world draws in a second."""
+    from .data.captions import sample_caption
+    from .data.world import World, render
+
+    rng, world = random.Random(0), World(size=128, seed=0, device=str(device))
+    parameters = torch.tensor([sample_caption(rng).parameters for _ in range(clips)])
+
+    def draw() -> None:
+        render(world.scenes(clips), parameters, 16, list(range(16)))
+
+    return clips / in_turns({"world": draw}, device, rounds)["world"]
 
 
 def peak_memory(device: torch.device) -> float | None:
@@ -356,6 +375,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         lines += [
             f"prior and fusion, of a step's time: {shares}; of its operations: {operations}",
             f"one clip (16 frames, 512 x 512): {stages or 'the model that ships is not here'}",
+            f"the procedural world: {report['world_clips_per_second']:.1f} clips a second",
         ]
     lines.append(f"peak memory: {report['peak_memory_gib'] or float('nan'):.2f} GiB")
     return "\n".join(lines)

@@ -162,11 +162,9 @@ class TemporalNoiseFusion(nn.Module):
         key = rows, columns, residual.dtype, residual.device
         if key not in self._places:  # the same at every step
             self._places[key] = position_encoding(rows, columns, self.config.width, residual)
-        both = torch.stack(
-            (self.prior_in(self._patches(prior)), self.residual_in(self._patches(residual))), dim=1
-        ).add_(self._places[key])  # [B*F, 2, S, D]
-        tokens = both[:, 1]
-        both = both.flatten(1, 2)
+        tokens = self.residual_in(self._patches(residual)).add_(self._places[key])  # [B*F, S, D]
+        prior_tokens = self.prior_in(self._patches(prior)).add_(self._places[key])
+        both = torch.cat((prior_tokens, tokens), dim=1)
         for block in self.blocks:
             tokens = block(tokens, both, time)
         out = self.proj_out(self.norm_out(tokens)).float()
@@ -199,9 +197,9 @@ class FusionBlock(nn.Module):
 
     def forward(self, tokens: Tensor, both: Tensor, time: Tensor) -> Tensor:
         """Map tokens ``[B*F, S, D]``, reading ``both`` ``[B*F, 2S, D]``, at times ``[B, D]``."""
-        tokens = tokens + self.attn1(self.norm1(tokens, time))
-        tokens = tokens + self.attn2(self.norm2(tokens), self.attn2.keys_values(both))
-        return tokens + self.ff(self.norm3(tokens))
+        tokens = self.attn1(self.norm1(tokens, time)).add_(tokens)
+        tokens = self.attn2(self.norm2(tokens), self.attn2.keys_values(both)).add_(tokens)
+        return self.ff(self.norm3(tokens)).add_(tokens)
 
 
 class AdaptiveLayerNorm(nn.Module):

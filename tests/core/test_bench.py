@@ -49,6 +49,7 @@ def test_reports_ratios_of_one_run(capsys):
     assert rows["ours float32"]["error"] < 1e-5 < rows["ours bfloat16"]["error"] < 0.1
     assert 0 <= report["prior_and_fusion_share"]["middle"] < 1
     assert 0 < report["prior_and_fusion_operations"]["middle"] < 1
+    assert report["world_clips_per_second"] > 0
     assert "| middle | ours float32 |" in bench.to_markdown(report)
 
 

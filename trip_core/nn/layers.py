@@ -23,6 +23,7 @@ _FUSED: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if _ONEDNN el
 _FUSED_DTYPES = {torch.float32: _FLOAT32_BY_ONEDNN}
 if _FUSED is not None:
     _FUSED_DTYPES[torch.bfloat16] = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+_FEW = 2  # rows (timesteps of a guided step) that oneDNN takes ten times as long to begin with
 _IMAGES = 16  # from this batch size on, torch gives 1 x 1 convolutions to oneDNN on a single thread
 # Pixels below which torch's channels-last group norm is slow in bfloat16; its gradient always is.
 _SMALL_MAP = 1024
@@ -47,9 +48,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool
     learns = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (input, weight, bias)
     )
+    rows = input.numel() // max(input.shape[-1], 1)
+    if rows <= _FEW and input.dtype == torch.float32:
+        fast = False
     if fast and not learns and _FUSED is not None and _FUSED_DTYPES.get(input.dtype):
         return _FUSED(input, weight, bias, "gelu" if gelu else "none", [], "none")
-    rows = input.numel() // max(input.shape[-1], 1)
     if fast and _FLOAT32_BY_ONEDNN and input.dtype == torch.float32 and rows % _IMAGES == 0:
         # As a 1 x 1 convolution, which has a gradient.
         images = input.reshape(_IMAGES, -1, 1, input.shape[-1]).movedim(-1, 1)  # channels last
