@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import cli_animate
+from .allocator import keep_freed_memory
 from .cli_options import number
 
 _EXAMPLES = """\
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _signals(interrupt):
             words = sys.argv[1:] if arguments is None else arguments
             options = _parser(words).parse_args(words)
+            keep_freed_memory()
             importlib.import_module("torch")  # every command's; takes seconds
             interrupt.wait_no_more()
             if options.command in _LOGGED:

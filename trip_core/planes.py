@@ -124,10 +124,11 @@ def _fewer(chroma: Tensor, across: int, down: int) -> Tensor:
     if across == 1:
         return chroma
     middle, right = chroma[:, 0::2], chroma[:, 1::2]
-    left = torch.cat((chroma[:, :1], right[:, :-1]), dim=1)
-    return torch.add(left, right).mul_(0.25).add_(middle, alpha=0.5)
+    left = np.concatenate((chroma[:, :1], right[:, :-1]), axis=1)
+    return torch.from_numpy(left).add_(right).mul_(0.25).add_(middle, alpha=0.5)
 
 
 def _integers(values: Tensor, bits: int) -> np.ndarray:
     """Return values rounded to the nearest integer, as the format stores them."""
-    return values.round_().numpy().astype(np.uint8 if bits == 8 else "<u2")
+    array = values.numpy()
+    return np.rint(array, out=array).astype(np.uint8 if bits == 8 else "<u2")

@@ -106,12 +106,10 @@ class VideoWriter:
                 finite.
             OSError: If the disk refuses.
         """
-        if frames.ndim == 3:
-            frames = frames.unsqueeze(0)
-        if frames.ndim != 4 or frames.shape[1] not in (3, 4):
+        if frames.ndim not in (3, 4) or frames.shape[-3] not in (3, 4):
             raise ValueError(f"frames must be [3, H, W] or [F, 3, H, W]; got {tuple(frames.shape)}")
-        for frame in frames.detach():
-            self._add_one(frame.to("cpu", torch.float32))
+        for frame in frames if frames.ndim == 4 else [frames]:
+            self._add_one(frame.detach().to("cpu", torch.float32))
 
     def _add_one(self, frame: Tensor) -> None:
         size = (int(frame.shape[1]), int(frame.shape[2]))
@@ -123,8 +121,10 @@ class VideoWriter:
                 f"frame {self.num_frames} is {size[1]}x{size[0]} pixels but the clip is "
                 f"{self._size[1]}x{self._size[0]}; all frames of a clip have one size"
             )
-        # The sum tells at once; sums of finite numbers may also be too large, so it is no proof.
-        if not frame.sum().isfinite() and not frame.isfinite().all():
+        # By NumPy, here and in ``planes``: PyTorch's kernels that a program has not used yet bring
+        # a megabyte of their code into its memory.
+        pixels = frame.numpy()
+        if not np.isfinite(pixels).all():
             raise ValueError(
                 f"frame {self.num_frames} holds values that are not finite numbers; "
                 "nothing was written"
@@ -136,7 +136,8 @@ class VideoWriter:
                     self._hidden, self.format, self.fps, size, self.extras
                 )
             # One pass, and one copy: into planes, whatever order the frame lies in.
-            self._file.add(torch.clamp(frame, 0, 1, out=torch.empty(frame.shape)))
+            planes = np.clip(pixels, 0, 1, out=np.empty(pixels.shape, np.float32))
+            self._file.add(torch.from_numpy(planes))
         self.num_frames += 1
 
     def close(self) -> None:

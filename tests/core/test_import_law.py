@@ -43,7 +43,16 @@ FLOORS = (
         "openclip",
     ),
     ("data", "training", "metrics"),
-    ("evaluate", "bench", "bench_networks", "cli", "cli_animate", "cli_options", "__main__"),
+    (
+        "evaluate",
+        "bench",
+        "bench_networks",
+        "cli",
+        "cli_animate",
+        "cli_options",
+        "allocator",
+        "__main__",
+    ),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "node_helpers", "execution"}

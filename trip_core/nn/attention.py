@@ -17,7 +17,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 _GRID = 65535  # heads that a CUDA kernel takes at once; time has one for every pixel
 _SHORT = 32  # keys up to which plain products are faster in float32, too
-_SCORES = 2**20  # attention weights that are made at a time
+_SCORES = 2**19  # attention weights that are made at a time
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -37,13 +37,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.dtype == torch.float32 and key.shape[2] > _SHORT:
         return F.scaled_dot_product_attention(query, key, value)
     # On a CPU the fused kernel loses to plain products where sequences are short or numbers small.
-    # A few items or a part of one at a time, so that the scores stay in the cache.
-    rows = max(1, _SCORES // (key.shape[1] * key.shape[2]))
-    items = max(1, rows // query.shape[2])
-    if items >= len(query) and rows >= query.shape[2]:
+    return _attend_in_parts(query, key, value)
+
+
+def _attend_in_parts(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the attention, a few items, heads or queries at a time: the scores stay in caches."""
+    parts = -(-query.shape[:3].numel() * key.shape[2] // _SCORES)
+    axis = next((axis for axis in range(3) if query.shape[axis] > 1), 2)
+    if parts <= 1 or query.shape[axis] == 1:
         return _attend(query, key, value)
-    clips = zip(query.split(items), key.split(items), value.split(items), strict=True)
-    return _join([_join([_attend(s, k, v) for s in q.split(rows, 2)], 2) for q, k, v in clips], 0)
+    queries = query.chunk(parts, axis)
+    keys, values = (x.chunk(parts, axis) if axis < 2 else [x] * len(queries) for x in (key, value))
+    clips = zip(queries, keys, values, strict=True)
+    return _join([_attend_in_parts(*part) for part in clips], axis)
 
 
 def _join(parts: list[Tensor], axis: int) -> Tensor:
