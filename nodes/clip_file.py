@@ -11,9 +11,10 @@ from typing import Any
 from ..trip_core.codecs import CODECS, Codec
 from ..trip_core.encoders import Extras, VideoFormat
 from ..trip_core.planes import PIXEL_FORMATS
+from ..trip_core.sound import Sound
 from ..trip_core.video_io import VideoWriter, check_fps
 from . import host
-from .sources import Source, sound, without_alpha
+from .sources import Frames, Source, sound, without_alpha
 
 #: What is shown where a browser cannot play the file itself.
 _PROXY = CODECS["mp4 (H.264)"]
@@ -85,8 +86,15 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
         clip = clip.limited(max(math.ceil(heard.seconds * check_fps(fps)), 1))
     if heard is not None and audio is None and codec.format.audio_codec is None:
         heard = None  # a video's own sound stays behind where there is no place for it
-    frames = clip.frames()
-    first = next(frames)
+    with contextlib.closing(clip.frames()) as frames:
+        return _write(frames, clip.num_frames, fps, wishes, heard, texts)
+
+
+def _write(
+    frames: Frames, num_frames: int, fps: float, wishes: Wishes, heard: Sound | None,
+    texts: dict[str, str],
+) -> Written:  # fmt: skip
+    codec, first = CODECS[wishes.codec], next(frames)
     size = (int(first.shape[1]), int(first.shape[2]))
     format = _format(codec, wishes, has_alpha=len(first) == 4)
     place = host.target(wishes.prefix, codec.suffix, size, wishes.keep)
@@ -102,7 +110,7 @@ def write_clip(clip: Source, wishes: Wishes, audio: dict | None, texts: dict[str
     with _all_or_none([*writers, *pictures]):
         for picture in pictures:
             picture.add(without_alpha(first))
-        progress = host.Progress(clip.num_frames)
+        progress = host.Progress(num_frames)
         for frame in itertools.chain([first], frames):
             for writer in writers:
                 whole = len(frame) == 4 and _keeps_alpha(codec, writer.format)

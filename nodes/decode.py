@@ -1,6 +1,5 @@
 """TRIP Decode: latents into frames at the still's own resolution."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from ..trip_core.anchor import Anchor
 from ..trip_core.compose import Edges, needs_generated
 from . import host
 from .held_still import KEY
-from .sources import Source, from_images
+from .sources import Frames, Source, from_images
 
 #: Frames that are decoded at a time.
 _CHUNK = 4
@@ -87,7 +86,7 @@ def decoded(latent: dict[str, Any], vae: Any, edges: Edges = "mirror") -> Source
 
 
 @torch.no_grad()
-def _moved(samples: Tensor, vae: Any, anchor: Anchor, edges: Edges) -> Iterator[Tensor]:
+def _moved(samples: Tensor, vae: Any, anchor: Anchor, edges: Edges) -> Frames:
     """Move the still's own pixels; places that it does not show are filled."""
     device, generated = host.compute_device(), None
     edges = "overscan" if anchor.overscan else edges
@@ -98,7 +97,7 @@ def _moved(samples: Tensor, vae: Any, anchor: Anchor, edges: Edges) -> Iterator[
 
 
 @torch.no_grad()
-def _in_parts(samples: Tensor, vae: Any) -> Iterator[Tensor]:
+def _in_parts(samples: Tensor, vae: Any) -> Frames:
     """Decode frame batches ``[F, C, h, w]`` a few at a time."""
     for part in samples.split(_CHUNK):
         yield from _images(vae, part).movedim(-1, 1)

@@ -3,7 +3,9 @@
 IMAGE is ``[F, H, W, C]`` in 0..1 on the host's wires; frames here are ``[C, H, W]``.
 """
 
-from collections.abc import Callable, Iterator
+import contextlib
+import itertools
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +15,8 @@ from torch import Tensor
 from ..trip_core.sound import Sound
 
 AUDIO_FITS = ("fit to video", "trim video to audio", "keep")
+#: Frames as they are read; closing lets go of what they come from.
+Frames = Generator[Tensor, None, None]
 
 
 @dataclass(frozen=True)
@@ -21,37 +25,36 @@ class Source:
 
     Attributes:
         num_frames: How many there are.
-        frames: Starts reading them, ``[3 or 4, H, W]`` each, 0..1.
+        frames: Starts reading them, ``[3 or 4, H, W]`` each, 0..1; to be closed.
         held: Whether they lie in memory anyway.
         fps: The clip's own rate, if it has one.
         audio: The clip's own AUDIO, if it has one.
     """
 
     num_frames: int
-    frames: Callable[[], Iterator[Tensor]]
+    frames: Callable[[], Frames]
     held: bool = True
     fps: float | None = None
     audio: dict[str, Any] | None = None
 
     def limited(self, num_frames: int) -> "Source":
         """Return the first frames only."""
-        count, frames = min(num_frames, self.num_frames), self.frames
 
-        def first() -> Iterator[Tensor]:
-            for _, frame in zip(range(count), frames(), strict=False):
-                yield frame
+        def first() -> Frames:
+            with contextlib.closing(self.frames()) as frames:
+                yield from itertools.islice(frames, num_frames)
 
-        return replace(self, num_frames=count, frames=first)
+        return replace(self, num_frames=min(num_frames, self.num_frames), frames=first)
 
     def there_and_back(self) -> "Source":
         """Return the clip followed by itself backwards, neither end twice."""
-        frames, held = self.frames, self.held
 
-        def both() -> Iterator[Tensor]:
+        def both() -> Frames:
             seen: list[Tensor] = []
-            for frame in frames():
-                yield frame
-                seen.append(frame if held else frame.half())  # half holds 8 bits and more
+            with contextlib.closing(self.frames()) as frames:
+                for frame in frames:
+                    yield frame
+                    seen.append(frame if self.held else frame.half())  # half holds 8 bits and more
             for frame in reversed(seen[1:-1]):
                 yield frame.float()
 
@@ -61,8 +64,7 @@ class Source:
 def source(images: Tensor | None, latent: Any, vae: Any, video: Any) -> Source:
     """Return the one clip that is connected.
 
-    A VIDEO's frames are loaded whole: a file behind it may still be trimmed, cropped or rotated
-    by the host, which differs between its versions and only ``get_components`` does.
+    A VIDEO is loaded whole by ``get_components`` unless its file certainly gives the same.
 
     Raises:
         ValueError: If none is, or several are, or a LATENT lacks its VAE.
@@ -80,13 +82,19 @@ def source(images: Tensor | None, latent: Any, vae: Any, video: Any) -> Source:
     if images is not None:
         return from_images(images)
     if video is not None:
-        parts = video.get_components()
-        return replace(from_images(parts.images), fps=float(parts.frame_rate), audio=parts.audio)
+        from .video_source import streamed
+
+        return streamed(video) or _loaded(video)
     if vae is None:
         raise ValueError("a latent needs its vae to become pictures; connect vae as well")
     from .decode import decoded
 
     return decoded(latent, vae)
+
+
+def _loaded(video: Any) -> Source:
+    parts = video.get_components()
+    return replace(from_images(parts.images), fps=float(parts.frame_rate), audio=parts.audio)
 
 
 def from_images(images: Tensor) -> Source:
@@ -99,7 +107,7 @@ def from_images(images: Tensor) -> Source:
         raise ValueError(
             f"images must be [F, H, W, C] with a frame at least; got {tuple(images.shape)}"
         )
-    return Source(len(images), lambda: iter(images.movedim(-1, 1)))
+    return Source(len(images), lambda: (frame for frame in images.movedim(-1, 1)))
 
 
 def without_alpha(frame: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ import av
 import pytest
 import torch
 
+from tests.host.conftest import run_without_server
 from tests.host.graphs import combine, node
+from trip_core.codecs import CODECS
 from trip_core.encoders import Extras
 from trip_core.sound import Sound
 from trip_core.video_io import VideoWriter, read_video
@@ -53,3 +55,31 @@ def test_a_loaded_video_keeps_its_rate_and_sound(comfy):
         stream = container.streams.audio[0]
         heard = sum(frame.samples for frame in container.decode(stream)) / stream.rate
     assert heard == pytest.approx(0.4, abs=0.06)
+
+
+@pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)"])
+def test_a_video_is_written_as_its_frames_and_sound_are(comfy, format):
+    tone = Sound(torch.sin(torch.arange(88200) / 9)[None] * 0.4, 44100)
+    suffix = CODECS[format].suffix
+    with VideoWriter(comfy.base / "input" / f"both{suffix}", 12.5, extras=Extras(sound=tone)) as f:
+        still = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0))
+        for index in range(20):
+            f.add(still.roll(3 * index, -1) * index / 20)
+    wishes = {"save_workflow": False, "fps": 12.5}
+    graph = {
+        "1": node("LoadVideo", file=f"both{suffix}"),
+        "2": combine(video=["1", 0], **wishes),
+        "3": node("GetVideoComponents", video=["1", 0]),
+        "4": combine(images=["3", 0], audio=["3", 1], **wishes),
+    }
+    outputs = comfy.outputs(graph)
+    streamed, loaded = (comfy.path(outputs[key]["images"][0]).read_bytes() for key in "24")
+    assert streamed == loaded
+
+
+def test_the_hosts_own_files_are_read_frame_by_frame(host_folder, tmp_path):
+    tone = Sound(torch.sin(torch.arange(88200) / 9)[None] * 0.4, 44100)
+    with VideoWriter(tmp_path / "clip.mp4", 12.5, extras=Extras(sound=tone)) as file:
+        file.add(torch.rand(20, 3, 64, 96, generator=torch.Generator().manual_seed(0)))
+    told = run_without_server(host_folder, "inside_video.py", tmp_path / "clip.mp4")
+    assert told.split()[-3:] == ["streamed", "equal", "heard"]
