@@ -65,7 +65,7 @@ class VideoCombine:
                     {
                         "default": -1, "min": -1, "max": 63,
                         "tooltip": "Quality: lower is better and larger. -1 takes the format's own "
-                        "good value (H.264 18, H.265 20, VP9 24, AV1 26, WebP quality 90). 0 makes "
+                        "good value (H.264 18, H.265 20, VP9 20, AV1 26, WebP quality 90). 0 makes "
                         "a WebP lossless. GIF, PNG, ProRes and FFV1 have no such choice.",
                     },
                 ),

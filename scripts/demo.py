@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 # Nothing is downloaded: the model that ships is in the repository.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from trip_core.allocator import keep_freed_memory  # noqa: E402
 from trip_core.checkpoint import load_model  # noqa: E402
 from trip_core.pipeline import animate  # noqa: E402
 from trip_core.video_io import VideoWriter, contact_sheet, read_still  # noqa: E402
@@ -41,6 +42,7 @@ PROMPTS = {
 
 def main() -> int:
     """Write the clips and the sheet and say where they are and how long it took."""
+    keep_freed_memory()
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "output"
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

@@ -14,7 +14,7 @@ from .anchor import Anchor
 from .compose import Edges, middle, needs_generated, overscan_view
 from .guidance import Denoiser, text_guidance
 from .nn.motion import MotionNetwork
-from .nn.motion_field import MOTION_PARAMETERS, StillMotion
+from .nn.motion_field import GENTLE, MOTION_PARAMETERS, StillMotion
 from .prior import Lambda, keep
 from .sampling import Sampler, Step, initial_latents, sample, timesteps
 from .systems.trip import TRIP, Conditioning
@@ -218,6 +218,9 @@ def estimate_motion(
 ) -> StillMotion | None:
     """Return what moves in a still, or None if the system has no motion network.
 
+    What the model does not offer is held back. Words that ask for nothing else do no harm: they
+    give the gentle motion that no words give.
+
     Args:
         model: The model.
         small: The still at the model's size, ``[1, 3, h, w]`` in 0..1.
@@ -226,9 +229,13 @@ def estimate_motion(
     """
     if model.motion is None:
         return None
-    motion = model.motion(small, text.float())
+    motion = settle(model.motion(small, text.float()))
     allowed = [float(name in model.defaults.understood) for name in MOTION_PARAMETERS]
-    return settle(motion).scaled(strength * motion.parameters.new_tensor(allowed))
+    offered = motion.parameters * motion.parameters.new_tensor(allowed)
+    if motion.parameters.any() and not offered.any():
+        gentle = [GENTLE.get(name, 0.0) * usual for name, usual in MOTION_PARAMETERS.items()]
+        offered = offered.new_tensor([gentle]) * offered.new_tensor(allowed)
+    return replace(motion, parameters=offered * strength)
 
 
 def settle(motion: StillMotion) -> StillMotion:

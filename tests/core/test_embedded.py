@@ -9,6 +9,7 @@ from trip_core.checkpoint import EMBEDDED, load_model
 from trip_core.nn.motion_field import MOTION_PARAMETERS, OBJECT, SKY, WATER
 from trip_core.pipeline import animate
 from trip_core.stills import read_still
+from trip_core.video_io import read_video, write_video
 
 STILLS = Path(__file__).parents[2] / "assets" / "stills"
 
@@ -120,11 +121,21 @@ def test_combined_words_do_both_and_unknown_words_do_no_harm(model):
     assert torch.equal(plain.parameters, noisy.parameters)
 
 
-@pytest.mark.parametrize("prompt", ["nothing moves", "snow falls", "the light flickers"])
-def test_stillness_and_held_back_words_move_nothing(model, prompt):
+def test_stillness_moves_nothing(model):
     still = read_still(STILLS / "lake.jpg")
-    *_, last = animate(model, still, prompt, num_frames=4).frames
+    *_, last = animate(model, still, "nothing moves", num_frames=4).frames
     assert torch.allclose(last, still, atol=1e-4)
+
+
+@pytest.mark.parametrize("prompt", ["snow falls", "the ship sails left", "rain and flickering light"])
+def test_held_back_words_alone_give_the_motion_of_no_words(model, prompt):
+    gentle, found = (motion_of(model, words).parameters for words in ("", prompt))
+    assert gentle.any()
+    assert torch.allclose(found, gentle, atol=0.01)
+
+
+def test_held_back_words_do_no_harm_to_others(model):
+    assert motion_of(model, "snow falls while clouds drift left").parameters.count_nonzero() == 1
 
 
 def test_no_words_give_gentle_motion(model):
@@ -144,3 +155,12 @@ def test_it_finds_sky_water_and_a_ship(model):
 def test_the_first_frame_is_the_still(model):
     still = read_still(STILLS / "ship.jpg")
     assert torch.equal(next(iter(animate(model, still, "waves, zoom in").frames)), still)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("name", ["castle", "lake", "ship"])
+def test_the_first_frame_of_the_file_is_the_still_too(model, name, suffix, tmp_path):
+    still, path = read_still(STILLS / f"{name}.jpg"), tmp_path / f"clip{suffix}"
+    write_video(path, animate(model, still, "the camera pans left", num_frames=3).frames, fps=8)
+    error = (read_video(path)[0] - still).square().mean()
+    assert -10 * error.log10() >= 38

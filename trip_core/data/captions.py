@@ -9,14 +9,13 @@ import random
 import re
 from dataclasses import dataclass
 
-from ..nn.motion_field import MOTION_PARAMETERS
+from ..nn.motion_field import GENTLE, MOTION_PARAMETERS
 from .descriptions import DOES, STYLE, SUBJECTS, UNMOVED, WHERE, WHO
 from .grammar import (
     ADJECTIVES,
     ADVERBS,
     AMBIENT,
     CAMERA,
-    GENTLE,
     LOCAL,
     NOTHING,
     REST,

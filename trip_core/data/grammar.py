@@ -491,6 +491,4 @@ REST = (
     "the ground does not move",
     "everything else does not move",
 )
-#: What a picture does when the words ask for nothing in particular.
-GENTLE: Parameters = {"zoom": 0.35, "sky_x": 0.4, "ripple": 0.5}
 AMBIENT: Parameters = {"sky_x": 0.4, "ripple": 0.5}

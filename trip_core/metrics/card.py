@@ -101,8 +101,9 @@ class Evaluation:
             "PSNR in dB at the model's own size, errors pooled. *Visible*: the still shows what "
             "the frame shows. *Revealed*: it does not. *Frozen* repeats the still; *warp* moves "
             "the still with mirrored edges and no diffusion; *sample* is what the diffusion drew, "
-            "through the autoencoder; *clip* is the finished clip. Where the sample loses, what "
-            "comes into view is filled with mirrored pixels.",
+            "through the autoencoder; *clip* is the finished clip. *Better there* came nearer in "
+            "what is revealed; the finished clip has mirrored pixels there unless it is asked to "
+            "generate them.",
             self._sample_table(),
             self._words_section(),
             "## Seconds",
@@ -145,7 +146,7 @@ class Evaluation:
         sampled = [figures for figures in self.scenes if "sample" in figures.visible]
         if not sampled:
             return "Not measured."
-        head = ("caption", "visible: frozen", *names, "revealed: warp", *names[1:], "fill")
+        head = ("caption", "visible: frozen", *names, "revealed: warp", *names[1:], "better there")
         rows = []
         for figures in sampled:
             loses = sample_loses(figures)

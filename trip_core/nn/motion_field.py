@@ -46,6 +46,8 @@ MOTION_PARAMETERS: dict[str, float] = {
     "rain": 1.0,
     "flicker": 1.0,
 }
+#: What a picture does when the words ask for nothing in particular: shares of an ordinary move.
+GENTLE: dict[str, float] = {"zoom": 0.35, "sky_x": 0.4, "ripple": 0.5}
 REGIONS = ("static", "sky", "water", "object")
 STATIC, SKY, WATER, OBJECT = range(4)
 
@@ -77,10 +79,6 @@ class StillMotion:
     def __getitem__(self, name: str) -> Tensor:
         """Return one motion parameter, ``[B, 1, 1]``."""
         return parameter(self.parameters, name)
-
-    def scaled(self, strength: float | Tensor) -> "StillMotion":
-        """Return the same motion, ``strength`` times as far; ``[P]`` scales each parameter."""
-        return StillMotion(self.parameters * strength, self.regions, self.depth)
 
 
 @dataclass(frozen=True)
