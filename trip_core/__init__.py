@@ -5,9 +5,11 @@ sampling, its training and its metrics; runs without ComfyUI.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes long to import, and a Ctrl-C during it is a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from .prior import PriorWeights, blend_towards_still, image_noise_prior, prior_weight
     from .schedule import NoiseSchedule, noise_schedule
 
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import what is asked for: torch takes seconds, which ``--help`` need not wait for."""
     if name in __all__:
         module = "schedule" if name in ("NoiseSchedule", "noise_schedule") else "prior"

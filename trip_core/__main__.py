@@ -2,7 +2,12 @@
 
 import sys
 
-from .cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from .cli import main
+
+        code = main()
+    except KeyboardInterrupt:  # before the command line heard of it, or once more after
+        sys.stderr.write("interrupted\n")
+        code = 130
+    sys.exit(code)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .bench_networks import SIZES, Contestant, dynamicrafter_networks, trip_networks
 from .cli_animate import find_device
+from .models import info
 from .systems.trip import PRESETS, TRIP, TRIPConfig
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ class Row:
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     command.set_defaults(run=run)
+    command.epilog = """\
+examples:
+  python -m trip_core bench --sizes small --threads 1
+      the network that ships, on one thread: the steadiest figures
+  python -m trip_core bench --system dynamicrafter --sizes middle --json"""
     add = command.add_argument
     add("--system", choices=("trip", "dynamicrafter"), default="trip", help="whose network")
     add("--official", type=Path, help="a clone of DynamiCrafter's published code, timed as well")
@@ -77,11 +83,13 @@ def run(options: argparse.Namespace) -> int:
         0, or 1 if our float32 output is not diffusers'.
 
     Raises:
-        ValueError: If the device is not there or a number is out of range.
+        ValueError: If the device or the model is not there, or a number is out of range.
     """
     device = find_device(options.device)
-    if options.rounds < 1 or (options.threads or 1) < 1:
+    if options.rounds < 1 or (options.threads is not None and options.threads < 1):
         raise ValueError("--rounds and --threads must be at least 1")
+    if options.model is not None and info(options.model)["system"] != "TRIP":
+        raise ValueError(f"--model {options.model} is no TRIP checkpoint; bench times TRIP's clips")
     if options.threads:
         torch.set_num_threads(options.threads)
     cuda, trip = device.type == "cuda", options.system == "trip"

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from .tables import from_table
-from .tensor_files import Header, first_keys, read_header, read_tensors, summary, write_tensors
+from .tensor_files import (
+    Header,
+    first_keys,
+    parse_json,
+    read_header,
+    read_tensors,
+    summary,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from .pipeline import Model
@@ -68,7 +76,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             "DreamVideo file made by `train`, a DynamiCrafter file or a ModelScopeT2V folder"
         )
     try:
-        config = json.loads(header.metadata[CONFIG_KEY])
+        config = parse_json(header.metadata[CONFIG_KEY])
     except ValueError as error:
         raise ValueError(f"{path} has a damaged {CONFIG_KEY} ({error}); get it again") from None
     if not isinstance(config, dict):
@@ -251,9 +259,12 @@ def part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: 
     """Return the config of a part of a file, ``config[part]``, as a dataclass.
 
     Raises:
-        ValueError: If a key is unknown or a value of the wrong type.
+        ValueError: If a key is unknown or a value of the wrong type or out of range.
     """
-    return from_table(kind, config[part], f"{CONFIG_KEY}.{part} of {path}")
+    try:
+        return from_table(kind, config[part], f"{CONFIG_KEY}.{part}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":

@@ -8,6 +8,7 @@ arguments were found right.
 import argparse
 import importlib
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         where what it printed has no reader any more.
     """
     interrupt = _Interrupt()
+    _make_streams_bear_all()
     try:
         with _signals(interrupt):
             words = sys.argv[1:] if arguments is None else arguments
@@ -142,13 +144,12 @@ def _train(options: argparse.Namespace) -> int:
 
 def _preview_data(options: argparse.Namespace) -> int:
     from .data.preview import save_preview
-    from .video_io import check_writable
+    from .targets import check_writable
 
     target = Path(options.out)
     if target.suffix.lower() != ".png":
         raise ValueError(f"--out must end in .png; got {options.out}")
     check_writable(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     save_preview(target, options.count, options.seed, options.size, options.kind)
     print(target)
     return 0
@@ -201,6 +202,11 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
 
 def _add_info(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_info)
+    command.epilog = """\
+examples:
+  python -m trip_core info trip_core/embedded/trip-small.safetensors
+      its parts, their sizes and its model card
+  python -m trip_core info dynamicrafter_512.safetensors --json"""
     command.add_argument("checkpoint", help="a .safetensors file or a diffusers folder")
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -226,6 +232,11 @@ examples:
 
 def _add_preview(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_preview_data)
+    command.epilog = """\
+examples:
+  python -m trip_core preview-data
+      eight clips of all kinds; writes output/preview.png
+  python -m trip_core preview-data --kind waves --count 4 --size 256 --out waves.png"""
     add = command.add_argument
     add("--out", default="output/preview.png", help="the contact sheet, a PNG (replaced)")
     add("--count", type=number(int, 1, 100), default=8, help="clips, one a row")
@@ -259,6 +270,17 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | str]
 # Around the commands
 
 
+def _make_streams_bear_all() -> None:
+    """Let nothing that is printed be an error: no closed stream, no letter that it has not."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Opened before all else, so that it takes the closed stream's number.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _show_log() -> None:
     """Let the core's log appear on stderr, one line a message."""
     log = logging.getLogger(__package__)
@@ -290,13 +312,21 @@ class _Interrupt:
 
 @contextmanager
 def _signals(interrupt: _Interrupt) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill unwind the program, so that half-written files are removed."""
+    """Let Ctrl-C, a polite kill and a closed terminal unwind the program.
+
+    So half-written files are removed.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
+        for polite in handlers:  # a terminal that closes may say so twice
+            signal.signal(polite, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     handlers: dict[int, Any] = {signal.SIGTERM: stop}
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
+        handlers[hangup] = stop
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
         handlers[signal.SIGINT] = interrupt
     try:

@@ -7,6 +7,7 @@ clip is begun, and a clip's file appears when it is complete.
 import argparse
 import inspect
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -51,22 +52,25 @@ def _targets(stills: list[Path], out: str, also: list[Path]) -> list[Path]:
 
     It replaces no still, and no picture that is ``also`` read.
     """
-    from .video_io import video_format
+    from .video_io import FORMATS, video_format
 
     if not out:
         raise ValueError("--out must name a file or a folder; got nothing")
     path = Path(out)
-    if not (path.is_dir() or out.endswith("/") or not path.suffix):
+    if path.name.lower() in FORMATS:
+        named = path.with_name(f"clip{path.name}")
+        raise ValueError(f"--out {out} is only an ending; give it a name, e.g. {named}")
+    if not (os.path.isdir(path) or out.endswith("/") or not path.suffix):
         video_format(path)
         if len(stills) > 1:
             raise ValueError(f"--out must be a folder for {len(stills)} stills; got the file {out}")
-        if path.exists() and any(path.samefile(p) for p in (*stills, *also) if p.exists()):
+        if os.path.exists(path) and any(path.samefile(p) for p in (*stills, *also) if p.exists()):
             raise ValueError(f"--out {out} would replace a picture that is read; give another name")
         return [path]
     targets: list[Path] = []
     for still in stills:
         target, number = path / f"{still.stem}.mp4", 1
-        while target.exists() or target in targets:
+        while os.path.exists(target) or target in targets:
             number += 1
             target = path / f"{still.stem}-{number}.mp4"
         targets.append(target)
@@ -79,10 +83,10 @@ def _load(options: argparse.Namespace) -> "Callable[..., Clip]":
     from .models import load_animator
 
     device = find_device(options.device)
-    dtype = getattr(torch, options.dtype)
+    dtype = getattr(torch, options.dtype or "float32")
     if dtype == torch.float16 and device.type == "cpu":
         raise ValueError("--dtype float16 needs a GPU; use float32 or bfloat16 on a CPU")
-    return load_animator(options.model, device, dtype, compile=options.compile)
+    return load_animator(options.model, device, dtype, compile=bool(options.compile))
 
 
 def find_device(name: str) -> "torch.device":
@@ -98,9 +102,15 @@ def find_device(name: str) -> "torch.device":
     try:
         device = torch.device(name)
         torch.empty(1, device=device).item()  # "meta" has no numbers
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"--device {name} cannot be used here: {reason}") from None
+    except (RuntimeError, AssertionError, ImportError) as error:
+        here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        here += ["mps"] * torch.backends.mps.is_available()
+        # Of other kinds, PyTorch says only that it has no code for them, in many lines.
+        known = name.split(":")[0] in ("cpu", "cuda")
+        reason = f" ({str(error).splitlines()[0]})" if known else ""
+        raise ValueError(
+            f"--device {name} cannot be used here{reason}; there is {', '.join(here)}"
+        ) from None
     return device
 
 
@@ -184,7 +194,7 @@ def _animate_one(
     """Animate one still into one file and return what is worth knowing about it."""
     from .video_io import VideoWriter
 
-    with _progress("denoising") as on_step, _compiling(options.compile):
+    with _progress("denoising") as on_step, _compiling(bool(options.compile)):
         clip = animate(
             still,
             options.prompt,
@@ -192,7 +202,7 @@ def _animate_one(
             num_frames=options.frames,
             steps=options.steps,
             guidance_scale=options.guidance,
-            seed=options.seed,
+            seed=options.seed or 0,
             sampler=options.sampler or "ddim",
             on_step=on_step,
         )
@@ -217,10 +227,10 @@ def _animate_one(
         "frames": writer.num_frames,
         "fps": options.fps,
         "size": size,
-        "seed": options.seed,
+        "seed": options.seed or 0,
         "prompt": options.prompt,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-        **(meter.facts() if meter is not None else {}),
+        **(meter.facts(target) if meter is not None else {}),
     }
 
 
@@ -236,7 +246,7 @@ def _shown(still: "Tensor", clip: "Clip", options: argparse.Namespace) -> "Tenso
 def _say_unused(options: argparse.Namespace) -> None:
     """Say which options had no effect, because nothing was sampled."""
     names = ("steps", "guidance", "guidance_rescale", "sampler", "negative", "prior_strength")
-    names += ("prior_frames_decay", "prior_decay")
+    names += ("prior_frames_decay", "prior_decay", "seed", "compile", "dtype")
     given = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) not in (None, "")]
     if given:
         sys.stderr.write(
@@ -260,15 +270,23 @@ class _Meter:
         started = time.perf_counter()
         if self._meter is None:
             # A system without motion network gives frames of its own size.
-            still = fit_still(self._still, (frame.shape[1], frame.shape[2]))
-            self._meter = ClipMeter(still)
+            self._still = fit_still(self._still, (frame.shape[1], frame.shape[2]))
+            self._meter = ClipMeter(self._still)
         self._meter.add(frame)
         self.seconds += time.perf_counter() - started
 
-    def facts(self) -> dict[str, Any]:
-        """Return the report without what is said already, numbers short enough to read."""
+    def facts(self, path: Path) -> dict[str, Any]:
+        """Return the report without what is said already, numbers short enough to read.
+
+        The first frame is measured as the file gives it back.
+        """
+        from .metrics.fidelity import psnr
+        from .video_io import read_video
+
         assert self._meter is not None
         report = self._meter.report().to_dict()
+        height, width = self._still.shape[-2:]
+        report["first_frame_psnr"] = psnr(read_video(path, 1)[0, :, :height, :width], self._still)
         kept = {k: v for k, v in report.items() if k not in ("num_frames", "height", "width")}
         return json.loads(json.dumps(kept), parse_float=lambda number: round(float(number), 5))
 

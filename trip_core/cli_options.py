@@ -91,7 +91,7 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
         help="how much of the contrast that guidance adds is taken back, 0 to 1; without it the "
         "model's own",
     )
-    add("--seed", type=number(int, 0, MAX_SEED), default=0, help="same seed, same file")
+    add("--seed", type=number(int, 0, MAX_SEED), help="same seed, same file; without it 0")
     add("--sampler", choices=SAMPLERS, help="how the steps are made; without it ddim")
     add("--negative", type=_prompt, default="", help="what should not be seen")
     add(
@@ -159,10 +159,11 @@ def _add_model(command: argparse.ArgumentParser) -> None:
         "DynamiCrafter and its encoders; without it the small model that ships",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps ...")
-    add("--dtype", choices=DTYPES, default="float32", help="number type of the networks")
+    add("--dtype", choices=DTYPES, help="number type of the networks; without it float32")
     add(
         "--compile",
-        action="store_true",
+        action="store_const",
+        const=True,
         help="compile the denoising network first: slow to begin, then faster; for many or long "
         "clips, needs a C++ compiler (CPU) or Triton (GPU)",
     )

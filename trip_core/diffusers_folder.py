@@ -6,7 +6,6 @@ protocols of ``pipeline.Model``. The temporal noise fusion is new, untrained and
 fusion: such a model is TRIP's ablation TRIP^W.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import fill_module
-from .tensor_files import read_header, read_tensors, summary
+from .tensor_files import parse_json, read_header, read_tensors, summary
 
 if TYPE_CHECKING:
     from .pipeline import Model, SamplingDefaults
@@ -265,7 +264,7 @@ def _variant(file: Path) -> str | None:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        values: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        values: Mapping[str, Any] = parse_json(file.read_text(encoding="utf-8"))
         return dict(values)
     except FileNotFoundError:
         raise ValueError(f"{file} is missing; get the whole folder") from None

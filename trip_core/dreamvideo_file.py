@@ -6,7 +6,6 @@ them in such a folder (diffusers' layout): ``vae/``, ``text_encoder/`` and ``tok
 file are then used.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from .nn.text import TextConfig, TextEncoder
 from .pipeline import SamplingDefaults
 from .pipeline_dreamvideo import DreamVideoModel
 from .systems.dreamvideo import PRESETS, DreamVideo, DreamVideoConfig
-from .tensor_files import Header, find_file
+from .tensor_files import Header, find_file, parse_json
 
 _PART = "dreamvideo"
 _AROUND = ("vae", "text")
@@ -94,7 +93,7 @@ def dreamvideo_info(path: Path) -> dict[str, Any]:
 def _is_dreamvideo(header: Header) -> bool:
     text = header.metadata.get(CONFIG_KEY, "{}")
     try:
-        config = json.loads(text)
+        config = parse_json(text)
     except ValueError:
         return False  # whoever loads it says what is wrong
     return isinstance(config, dict) and _PART in config

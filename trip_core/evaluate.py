@@ -33,6 +33,7 @@ from .metrics.subject import NUM_FRAMES, Subject
 from .metrics.words import evaluate_words
 from .models import load_animator
 from .nn.motion_field import MOTION_PARAMETERS
+from .targets import check_writable, whole_file
 
 if TYPE_CHECKING:
     from functools import partial
@@ -49,6 +50,12 @@ _QUICK_SCENE_KINDS = ("pan_left", "truck_right", "clouds_left", "waves")
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     command.set_defaults(run=run)
+    command.epilog = """\
+examples:
+  python -m trip_core evaluate-embedded --quick --out quick/
+      a small part of all figures; writes quick/card.md, card.json and contact sheets
+  python -m trip_core evaluate-embedded --check
+      all figures, in half an hour; ends with 1 if the model must not be shipped"""
     add = command.add_argument
     add("--check", action="store_true", help="exit with 1 if the model must not be shipped")
     add("--out", default="output/evaluation", help="folder for the card and contact sheets")
@@ -72,14 +79,17 @@ def run(options: argparse.Namespace) -> int:
     """
     from .checkpoint import EMBEDDED, load_model
 
+    folder = Path(options.out)
+    check_writable(folder / "card.md")
     started = time.perf_counter()
     model = load_model(options.model)
     loading = time.perf_counter() - started
     name = Path(options.model or EMBEDDED).stem
     others = {Path(path).stem: _compared(load_animator(path)) for path in options.compare}
+    folder.mkdir(parents=True, exist_ok=True)  # what is refused, is before the work
     evaluation, sheets = evaluate(model, others, name=name, quick=options.quick)
     evaluation.seconds["load"] = loading
-    write(evaluation, sheets, Path(options.out))
+    write(evaluation, sheets, folder)
     print(evaluation.to_markdown())
     failures = evaluation.failures({*REQUIRED_KINDS, *kinds_offered(model.defaults.understood)})
     for line in failures:
@@ -207,17 +217,21 @@ def write(evaluation: Evaluation, sheets: dict[str, SceneRows], folder: Path) ->
     Args:
         evaluation: The figures.
         sheets: File stem -> rows.
-        folder: Made if it is not there; files in it are replaced.
+        folder: Made if it is not there; files in it are replaced, each when it is complete.
+
+    Raises:
+        OSError: If a file cannot be written.
     """
     from .video_io import contact_sheet
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "card.md").write_text(evaluation.to_markdown(), encoding="utf-8")
     content = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False)
-    (folder / "card.json").write_text(content + "\n", encoding="utf-8")
+    for name, text in (("card.md", evaluation.to_markdown()), ("card.json", content + "\n")):
+        with whole_file(folder / name) as hidden:
+            hidden.write_text(text, encoding="utf-8")
     for name, sheet in sheets.items():
         if sheet.rows:
-            contact_sheet(sheet.rows, sheet.labels).save(folder / f"{name}.png")
+            with whole_file(folder / f"{name}.png") as hidden:
+                contact_sheet(sheet.rows, sheet.labels).save(hidden)
 
 
 def _reader(model: "Model") -> Callable[[list[str]], Tensor] | None:

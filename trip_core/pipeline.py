@@ -47,9 +47,9 @@ class SamplingDefaults:
     """What a model does when it is not told otherwise.
 
     Attributes:
-        steps: Denoising steps.
-        guidance_scale: Text guidance.
-        size: Short side of the frames that the model samples, in pixels.
+        steps: Denoising steps, 1..1000.
+        guidance_scale: Text guidance, 0..50.
+        size: Short side of the frames that the model samples, in pixels, 16..4096.
         understood: Motion parameters that passed the model's gates; the others are held back, so
             that words for them do no harm.
     """
@@ -58,6 +58,23 @@ class SamplingDefaults:
     guidance_scale: float = 9.0
     size: int = 256
     understood: tuple[str, ...] = tuple(MOTION_PARAMETERS)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range and unknown motion parameters."""
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps of defaults must be 1 to 1000; got {self.steps}")
+        if not 0 <= self.guidance_scale <= 50:
+            raise ValueError(
+                f"guidance_scale of defaults must be 0 to 50; got {self.guidance_scale}"
+            )
+        if not 16 <= self.size <= 4096:
+            raise ValueError(f"size of defaults must be 16 to 4096 pixels; got {self.size}")
+        for name in self.understood:
+            if name not in MOTION_PARAMETERS:
+                raise ValueError(
+                    f"understood of defaults are some of {', '.join(MOTION_PARAMETERS)}; "
+                    f"got {name!r}"
+                )
 
 
 @dataclass(frozen=True)

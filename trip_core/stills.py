@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 #: Shortest side of a still in pixels: below it there is no picture to move.
@@ -26,8 +27,13 @@ MAX_PIXELS = 64_000_000
 #: Longest side over shortest side.
 MAX_ASPECT = 8.0
 
+#: What is read, by Pillow's names, what has no signature of its own last. Formats whose readers
+#: start other programs (EPS), and those that no still comes in, are left out.
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PSD", "JPEG2000", "PPM", "TGA")
 #: What Pillow's decoders raise for a file that ends too early or is damaged inside.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error)
+BROKEN = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, zlib.error, struct.error)
+#: TIFF's tags.
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339
 
 
 def read_still(
@@ -35,12 +41,13 @@ def read_still(
 ) -> Tensor:
     """Read a picture as the still of a clip.
 
-    The camera's orientation tag is followed, palettes are looked up, 16-bit greys keep their
-    range, transparent pixels are composited over ``background``. Of an animation the first frame
-    is taken.
+    The camera's orientation tag is followed, palettes are looked up, greys of 16 and 32 bit keep
+    their range, transparent pixels are composited over ``background``. Of an animation the first
+    frame is taken.
 
     Args:
-        path: A file of a format that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF ...).
+        path: A PNG, JPEG, WebP, AVIF (where Pillow has it), TIFF, BMP, GIF, PSD, JPEG 2000, PPM
+            or TGA file.
         background: Colour behind transparent pixels, RGB, each 0..1.
 
     Returns:
@@ -52,38 +59,49 @@ def read_still(
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow's own size limits speak in two ways; MAX_PIXELS below is the one that counts.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+        picture = open_picture(path)
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist; give the path of a picture") from None
     except UnidentifiedImageError:
         raise ValueError(
             f"{path} is not a picture that can be read ({_size_on_disk(path)}); "
-            "give a PNG, JPEG, WebP, TIFF, BMP or GIF file"
+            "give a PNG, JPEG, WebP, AVIF, TIFF, BMP, GIF, PSD, JPEG 2000, PPM or TGA file"
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} has too many pixels ({error}); scale it down") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise ValueError(f"{path} could not be opened: {one_line(error)}") from None
     with picture:
         check_still_size(picture.height, picture.width, str(path))
-        if picture.mode == "F":
+        if kind := _without_range(picture):
             raise ValueError(
-                f"{path} has floating point pixels, which have no agreed range; save it with 8 or "
-                "16 bit"
+                f"{path} has {kind} pixels, which have no agreed range; save it with 8 or 16 bit"
             )
         try:
+            white = _white(picture)
             picture.load()
             picture = ImageOps.exif_transpose(picture)
-            pixels = _rgb(picture, background)
-        except _BROKEN as error:
+            pixels = _rgb(picture, background, white)
+        except BROKEN as error:
             raise ValueError(
                 f"{path} is a damaged or truncated {picture.format or 'picture'} "
                 f"({one_line(error)}); copy or download it again"
             ) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()  # [3, H, W]
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture of the formats that are read; its pixels are not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: If it is none of them.
+        Exception: One of ``BROKEN``, if it is damaged, or Pillow's if it has far too many pixels.
+    """
+    Image.init()
+    with warnings.catch_warnings():
+        # Pillow's own size limits speak in two ways; MAX_PIXELS is the one that counts.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def read_mask(path: str | os.PathLike[str]) -> Tensor:
@@ -107,20 +125,22 @@ def check_still_size(height: int, width: int, name: str = "the still") -> None:
     """
     what = f"{name} is {width}x{height} pixels"
     short, long = min(height, width), max(height, width)
-    nearest = "{1}x{0}".format(*_nearest_size(height, width))
+    nearest = [f"{size[1]}x{size[0]}" for size in _nearest_sizes(height, width)]
     if short < MIN_SIDE:
         raise ValueError(
-            f"{what}; both sides must have at least {MIN_SIDE}, make it {nearest} or larger"
+            f"{what}; both sides must have at least {MIN_SIDE}, "
+            f"make it {', '.join(nearest)} or larger"
         )
     if long > MAX_ASPECT * short:
         raise ValueError(
             f"{what}, {long / short:.0f} times longer than wide; "
-            f"at most {MAX_ASPECT:.0f} times can be animated, crop it to {nearest}"
+            f"at most {MAX_ASPECT:.0f} times can be animated, "
+            f"crop it to {nearest[0]} or scale it to {nearest[-1]}"
         )
     if long > MAX_SIDE or height * width > MAX_PIXELS:
         raise ValueError(
             f"{what}; at most {MAX_SIDE} a side and {MAX_PIXELS // 1_000_000} megapixels "
-            f"can be animated, scale it down to {nearest}"
+            f"can be animated, scale it down to {nearest[0]}"
         )
 
 
@@ -215,11 +235,27 @@ def to_bytes(frame: Tensor) -> np.ndarray:
     return (frame * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
 
 
-def _rgb(picture: Image.Image, background: tuple[float, float, float]) -> np.ndarray:
-    """Return ``[H, W, 3]`` float32 0..1 of any Pillow mode."""
+def _without_range(picture: Image.Image) -> str | None:
+    """Return the kind of a picture's pixels if nothing says which of them is white."""
+    if picture.mode == "F":
+        return "floating point"
+    signed = isinstance(picture, TiffImageFile) and 2 in picture.tag_v2.get(_SAMPLE_FORMAT, ())
+    return "signed integer" if signed else None
+
+
+def _white(picture: Image.Image) -> int:
+    """Return the level of white of a grey picture of more than 8 bits (mode ``I`` or ``I;16``)."""
+    if isinstance(picture, TiffImageFile):
+        return 2 ** picture.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] - 1  # Pillow leaves them as is
+    return 65535  # to which Pillow brings those of every other format
+
+
+def _rgb(picture: Image.Image, background: tuple[float, float, float], white: int) -> np.ndarray:
+    """Return ``[H, W, 3]`` float32 0..1 of any Pillow mode; ``white`` is that of ``_white``."""
     if picture.mode.startswith("I"):
-        # 16-bit greys; convert("RGB") would clip them at 255.
-        grey = np.clip(np.asarray(picture).astype(np.float32) / 65535, 0, 1)
+        # convert("RGB") would clip at 255. Pillow's 32 bits are signed, the file's are not.
+        levels = np.asarray(picture).astype(np.uint32)
+        grey = np.clip(levels / white, 0, 1).astype(np.float32)
         return np.repeat(grey[..., None], 3, axis=-1)
     if picture.has_transparency_data:
         rgba = np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255
@@ -233,16 +269,26 @@ def _tile(frame: Tensor, height: int) -> Image.Image:
     return picture.resize((max(1, round(picture.width * height / picture.height)), height))
 
 
-def _nearest_size(height: int, width: int) -> tuple[int, int]:
-    """Return height and width of what can be animated that is nearest to a size that cannot."""
+def _nearest_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Return the (height, width) nearest to one that cannot be animated, of those that can.
+
+    The first crops the long side, the second (where it is another) stretches the short one.
+    """
     short = max(min(height, width), 1)
-    long = min(max(height, width, short), int(MAX_ASPECT * short))  # cropped
+    long = max(height, width, short)
+    cropped = _within(short, min(long, int(MAX_ASPECT * short)))
+    stretched = _within(max(short, math.ceil(long / MAX_ASPECT)), long)
+    sizes = dict.fromkeys((cropped, stretched))
+    return [size[::-1] if height > width else size for size in sizes]
+
+
+def _within(short: int, long: int) -> tuple[int, int]:
+    """Scale the sides of a picture that is not too long, until neither is too small or large."""
     if short < MIN_SIDE:
         short, long = MIN_SIDE, round(long * MIN_SIDE / short)
     down = min(MAX_SIDE / long, math.sqrt(MAX_PIXELS / (short * long)), 1.0)
     short, long = int(short * down), int(long * down)
-    long = min(long, int(MAX_ASPECT * short))
-    return (long, short) if height > width else (short, long)
+    return short, min(long, int(MAX_ASPECT * short))
 
 
 def _even(length: float) -> int:

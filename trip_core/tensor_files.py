@@ -7,8 +7,7 @@ opened: pickles are refused. Layout: https://github.com/huggingface/safetensors#
 import json
 import math
 import os
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .targets import check_writable, hidden_beside
+
 #: The safetensors library's own limit for the header.
 _MAX_HEADER = 100_000_000
+#: Tables within tables; what is written here has five.
+_MAX_DEPTH = 64
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -66,6 +69,7 @@ def write_tensors(
         OSError: If the target cannot be written.
     """
     path = Path(path)
+    check_writable(path)
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, tensor in sorted(tensors.items()):
@@ -81,7 +85,7 @@ def write_tensors(
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8 bytes
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    hidden = hidden_beside(path)
     try:
         with open(hidden, "xb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
@@ -123,11 +127,11 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             "copy or download it again"
         )
     try:
-        entries: dict[str, Any] = json.loads(text)
+        entries: dict[str, Any] = parse_json(text)
         metadata = entries.pop("__metadata__", {})
         if not all(isinstance(value, str) for value in metadata.values()):
             raise TypeError("metadata are texts by name")
-        tensors = {key: (e["dtype"], tuple(e["shape"])) for key, e in entries.items()}
+        tensors = {key: _entry(values) for key, values in entries.items()}
         end = 8 + length + max((e["data_offsets"][1] for e in entries.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{path} has a damaged safetensors header; get it again") from None
@@ -136,6 +140,25 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             f"{path} is truncated: it has {size} of {end} bytes; copy or download it again"
         )
     return Header(metadata, tensors, size)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the values of a JSON text from a file that may be damaged or mean harm.
+
+    Raises:
+        ValueError: If it is not JSON, or nested so deeply that no later step could walk it.
+    """
+    too_deep = ValueError(f"nested more than {_MAX_DEPTH} deep")
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    level = [values]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+    if level:
+        raise too_deep
+    return values
 
 
 def find_file(path: Path, is_wanted: Callable[[Header], bool], kind: str) -> Path | None:
@@ -189,3 +212,19 @@ def first_keys(header: Header) -> str:
     """Return the first three tensors with their shapes, for a sentence."""
     keys = [f"{key} {list(shape)}" for key, (_, shape) in list(header.tensors.items())[:3]]
     return ", ".join(keys) or "none at all"
+
+
+def _entry(values: Any) -> tuple[str, tuple[int, ...]]:
+    """Return data type and shape of a header's entry whose values are all of the right types."""
+    dtype, shape, (begin, end) = values["dtype"], values["shape"], values["data_offsets"]
+    lengths = [*shape, begin, end]
+    if not isinstance(dtype, str) or not all(type(n) is int and n >= 0 for n in lengths):
+        raise TypeError("a tensor has a type's name, and lengths from 0")
+    if end < begin:
+        raise ValueError("a tensor ends where it begins or later")
+    return dtype, tuple(shape)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what a JSON value holds, one level down."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

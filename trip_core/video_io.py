@@ -6,8 +6,8 @@ as it was. ``stills`` reads the pictures, ``encoders`` knows the formats.
 """
 
 import contextlib
+import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -19,11 +19,20 @@ import numpy as np
 import torch
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from .encoders import FORMATS, AvFile, Extras, FrameFile, PillowFile, PngSequence, VideoFormat
-from .stills import check_still_size, contact_sheet, fit_still, one_line, read_still
+from .stills import (
+    BROKEN,
+    check_still_size,
+    contact_sheet,
+    fit_still,
+    one_line,
+    open_picture,
+    read_still,
+)
+from .targets import check_writable, hidden_beside
 
 __all__ = [
     "FORMATS",
@@ -91,9 +100,7 @@ class VideoWriter:
         self.num_frames = 0
         self._size: tuple[int, int] | None = None
         self._file: FrameFile | None = None
-        self._hidden = self.path.with_name(
-            f".{self.path.stem}.{secrets.token_hex(4)}.part{self.path.suffix}"
-        )
+        self._hidden = hidden_beside(self.path, self.path.suffix)
         check_writable(self.path)
 
     def add(self, frames: Tensor) -> None:
@@ -243,53 +250,43 @@ def check_fps(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
-    """Refuse a target that certainly cannot be written, before any work is done for it.
-
-    Raises:
-        OSError: If the target is a folder, or its nearest existing folder is not one that this
-            user may write to.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise OSError(f"{path} is a folder; give a file name, e.g. {path / 'clip.mp4'}")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise OSError(f"{path} could not be written: {folder} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OSError(f"{path} could not be written: no permission to write in {folder}")
-
-
-def read_video(path: str | os.PathLike[str]) -> Tensor:
+def read_video(path: str | os.PathLike[str], num_frames: int | None = None) -> Tensor:
     """Read a clip (any container that FFmpeg knows, animated WebP and GIF).
 
+    Args:
+        path: Of the file.
+        num_frames: So many frames from its beginning at most; None = all.
+
     Returns:
-        All frames, ``[F, 3, H, W]``, float32, 0..1.
+        Its frames, ``[F, 3, H, W]``, float32, 0..1.
 
     Raises:
-        ValueError: If the file is missing or holds no video.
+        ValueError: If the file is missing, damaged or holds no video.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the path of a video")
     try:
-        with Image.open(path) as animation:
+        with open_picture(path) as animation:
             frames = []
-            for index in range(getattr(animation, "n_frames", 1)):
+            for index in range(getattr(animation, "n_frames", 1))[:num_frames]:
                 animation.seek(index)
                 frames.append(np.asarray(animation.convert("RGB")))
     except UnidentifiedImageError:
-        frames = _decode(path)
+        frames = _decode(path, num_frames)
+    except BROKEN as error:
+        raise ValueError(
+            f"{path} is a damaged or truncated animation ({one_line(error)}); get it again"
+        ) from None
     video = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)  # [F, 3, H, W]
     return video.to(torch.float32) / 255
 
 
-def _decode(path: Path) -> list[np.ndarray]:
+def _decode(path: Path, num_frames: int | None) -> list[np.ndarray]:
     try:
         with av.open(f"file:{path.absolute()}") as container:
-            frames = [_rgb24(frame) for frame in container.decode(video=0)]
+            pictures = itertools.islice(container.decode(video=0), num_frames)
+            frames = [_rgb24(frame) for frame in pictures]
     except (OSError, IndexError, FFmpegError) as error:
         raise ValueError(f"{path} is not a video that can be read: {one_line(error)}") from None
     if not frames:

@@ -115,7 +115,13 @@ def test_published_code_that_is_not_there(system, sentence, tmp_path):
         arguments.run(arguments)
 
 
-@pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--threads", "-1"), ("--device", "cuda")])
+def test_a_model_is_checked_before_anything_is_timed(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "matrix_rate", lambda *_: pytest.fail("timed"))
+    with pytest.raises(ValueError, match="does not exist"):
+        bench.run(options("--model", str(tmp_path / "none.safetensors")))
+
+
+@pytest.mark.parametrize("wrong", [("--rounds", "0"), ("--threads", "0"), ("--device", "cuda")])
 def test_refuses_wrong_use(wrong, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     arguments = options(*wrong)

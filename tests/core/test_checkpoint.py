@@ -188,9 +188,16 @@ def test_configs_that_do_not_fit_are_refused(whole, tmp_path):
         ({"vae": {**config["vae"], "latent_channels": "x"}}, "latent_channels .* must be int"),
         ({"vae": {**config["vae"], "latent_channels": -1}}, "no network can be built"),
         ({"trip": {**config["trip"], "unet": [1]}}, "must be a table|must be VideoUNetConfig"),
-        ({"defaults": {"size": "big"}}, "size in trip_config.defaults .* must be int; got 'big'"),
+        ({"defaults": {"size": "big"}}, "a: size in trip_config.defaults must be int; got 'big'"),
         ({"defaults": {"understood": None}}, "understood .* must be tuple"),
         ({"defaults": None}, "must be a table; got None"),
+        ({"defaults": {"size": 10**6}}, "a: size .* 16 to 4096 pixels; got 1000000"),
+        ({"defaults": {"size": 0}}, "size .* got 0"),
+        ({"defaults": {"size": -128}}, "size .* got -128"),
+        ({"defaults": {"steps": -5}}, "steps .* 1 to 1000; got -5"),
+        ({"defaults": {"guidance_scale": float("nan")}}, "guidance_scale .* 0 to 50; got nan"),
+        ({"defaults": {"guidance_scale": -1}}, "guidance_scale .* got -1"),
+        ({"defaults": {"understood": ["pan", "foo"]}}, "understood .* pan, tilt.*; got 'foo'"),
     ):
         save_checkpoint(tmp_path / "a", {**config, **changed}, parts)
         refused(tmp_path / "a", words)
@@ -201,12 +208,51 @@ def test_configs_that_do_not_fit_are_refused(whole, tmp_path):
     refused(tmp_path / "a", "no part 'text'")
 
 
-def test_a_header_whose_metadata_are_no_texts_is_damaged(tmp_path):
-    for metadata in ([1, 2], {CONFIG_KEY: 5}):
-        entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-        header = json.dumps({"__metadata__": metadata, "a": entry}).encode()
-        (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-        refused(tmp_path / "a", "damaged safetensors header")
+_ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "entry"),
+    [
+        ([1, 2], {}),
+        ({CONFIG_KEY: 5}, {}),
+        ({}, {"shape": ["a"]}),
+        ({}, {"shape": [-1]}),
+        ({}, {"shape": "12"}),
+        ({}, {"shape": [1.5]}),
+        ({}, {"dtype": ["F32"]}),
+        ({}, {"data_offsets": [0]}),
+        ({}, {"data_offsets": ["0", "4"]}),
+        ({}, {"data_offsets": [8, 4]}),
+    ],
+)
+def test_headers_of_other_values_are_damaged(tmp_path, metadata, entry):
+    header = json.dumps({"__metadata__": metadata, "a": _ENTRY | entry}).encode()
+    (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    for read in (load_model, info):
+        with pytest.raises(ValueError, match=r"damaged safetensors header.* get it again$"):
+            read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("depth", [200, 950, 200_000])
+def test_headers_and_configs_that_are_nested_too_deeply_are_damaged(tmp_path, depth):
+    deep = b'{"a":' * depth + b"1" + b"}" * depth
+    (tmp_path / "a").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    save_file({"a": torch.zeros(1)}, tmp_path / "b", {CONFIG_KEY: deep.decode()})
+    for read in (load_model, info):
+        with pytest.raises(ValueError, match="damaged safetensors header"):
+            read(tmp_path / "a")
+        with pytest.raises(ValueError, match=r"damaged trip_config .*nested more than 64 deep"):
+            read(tmp_path / "b")
+
+
+def test_a_name_as_long_as_the_disk_takes_is_written(whole, tmp_path):
+    _, config, modules = whole
+    parts = {"vae": modules["vae"].state_dict()}
+    save_checkpoint(tmp_path / ("a" * 255), config, parts)
+    with pytest.raises(OSError, match="is a name of 256 bytes"):
+        save_checkpoint(tmp_path / ("a" * 256), config, parts)
+    assert [len(p.name) for p in tmp_path.iterdir()] == [255]
 
 
 def test_a_config_is_read_from_metadata(whole, tmp_path):

@@ -1,5 +1,6 @@
 """The command line: what it writes, and what it says (in one line) to wrong use."""
 
+import io
 import json
 import os
 import pickle
@@ -85,7 +86,10 @@ def test_json_says_all_of_a_clip(still, model, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["path"] == "a.webm" and facts["size"] == [40, 32]
     assert (facts["frames"], facts["fps"], facts["seed"]) == (3, 12.5, 7)
-    assert facts["first_frame_psnr"] == 100
+    # As the file gives it back, not as it went in.
+    shown = video_io.fit_still(video_io.read_still(still), (32, 40))
+    error = (video_io.read_video("a.webm")[0] - shown).square().mean()
+    assert facts["first_frame_psnr"] == pytest.approx(-10 * error.log10().item(), abs=1e-3)
     assert {"motion", "colour_drift", "brightness_drift"} <= facts.keys()
     assert {"load", "motion", "compose", "measure", "write"} <= facts["seconds"].keys()
     assert all(value >= 0 for value in facts["seconds"].values())
@@ -112,7 +116,11 @@ def test_options_without_effect_are_named(still, model, capsys):
     words = ["animate", still, "--model", model, "--frames", "2", "--out", "a.mp4", "--steps", "2"]
     assert cli.main([*words, "--sampler", "euler"]) == 0
     assert capsys.readouterr().err.startswith("--steps, --sampler: without effect")
-    assert cli.main([*words, "--edges", "generate"]) == 0
+    more = ["--guidance", "0", "--seed", "0", "--compile", "--dtype", "float32"]
+    assert cli.main([*words, *more]) == 0
+    said = "--steps, --guidance, --seed, --compile, --dtype: without effect"
+    assert capsys.readouterr().err.startswith(said)
+    assert cli.main([*words, "--edges", "generate", "--seed", "0", "--dtype", "float32"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -174,9 +182,15 @@ def test_what_is_white_in_the_mask_stays(still, model):
         (["animate", "still.png", "--device", "quantum"], "--device quantum cannot be used here"),
         (["animate", "still.png", "--device", "cpu", "--dtype", "float16"], "needs a GPU"),
         (["animate", "still.png", "--device", "meta"], "--device meta cannot be used here"),
+        (["animate", "still.png", "--device", "hpu"], "hpu cannot be used here; there is cpu"),
+        (["animate", "still.png", "--device", "maia"], "maia cannot be used here; there is cpu"),
         (["bench", "--device", "nonsense"], "--device nonsense cannot be used here"),
+        (["bench", "--threads", "0"], "--threads must be at least 1"),
+        (["bench", "--model", "none.safetensors"], "none.safetensors does not exist"),
         (["animate", "still.png", "--out", ""], "must name a file or a folder"),
         (["animate", "still.png", "--out", "clip.avi"], "must end in one of .mp4"),
+        (["animate", "still.png", "--out", ".mp4"], "give it a name, e.g. clip.mp4"),
+        (["animate", "still.png", "--out", "clips/.GIF"], "e.g. clips/clip.GIF"),
         (["animate", "still.png", "--out", "still.png/clip.mp4"], "is a file, not a folder"),
         (["animate", "still.png", "--out", "still.png/clips/"], "is a file, not a folder"),
         (["animate", "still.png", "still.png", "--out", "clip.mp4"], "must be a folder for 2"),
@@ -193,6 +207,8 @@ def test_what_is_white_in_the_mask_stays(still, model):
         (["preview-data", "--out", "a.jpg"], "must end in .png"),
         (["preview-data", "--count", "0"], "--count"),
         (["preview-data", "--kind", "explosion"], "explosion"),
+        (["evaluate-embedded", "--out", "still.png/x"], "still.png is a file, not a folder"),
+        (["evaluate-embedded", "--model", "none.safetensors"], "does not exist"),
     ],
 )
 def test_wrong_use_is_one_line(still, capsys, words, said):
@@ -237,16 +253,46 @@ def test_the_still_itself_is_never_replaced(still, capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX file size limits")
-def test_a_full_disk_is_one_line(still, model, capsys):
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [(["animate", "still.png", "--frames", "2"], "a.mp4"), (["preview-data"], "a.png")],
+)
+def test_a_full_disk_is_one_line(still, model, capsys, words, target):
     import resource
 
+    assert still == "still.png"
+    words += ["--model", model] if words[0] == "animate" else []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
-        said = fails(capsys, "animate", still, "--model", model, "--frames", "2", "--out", "a.mp4")
+        said = fails(capsys, *words, "--out", target)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "a.mp4 could not be written: File too large" in said
+    assert said == f"trip_core: {target} could not be written: File too large\n"
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+def test_closed_streams_are_no_error(still, model, closed):
+    words = [sys.executable, "-m", "trip_core", "animate", still, "--model", model, "--frames", "2"]
+    ended = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}>&-', "sh", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0 and ended.stderr == ""
+    assert files() == ["output/still.mp4", "still.png"]
+
+
+def test_a_name_that_the_terminal_cannot_show(still, model, monkeypatch):
+    Path(still).rename("m\u00fcll.png")
+    said = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", said)
+    assert cli.main(["animate", "m\u00fcll.png", "--model", model, "--frames", "2"]) == 0
+    said.seek(0)
+    assert said.read().startswith("output/m\\xfcll.mp4: 2 frames")
 
 
 # Interrupts
@@ -288,6 +334,7 @@ def test_ctrl_c_while_denoising_leaves_nothing(still, model, monkeypatch):
         (signal.SIGINT, 130, "writing"),
         (signal.SIGINT, 130, "importing"),
         (signal.SIGTERM, 143, "writing"),
+        *([(signal.SIGHUP, 129, "writing")] if hasattr(signal, "SIGHUP") else []),
     ],
 )
 def test_a_signal_to_the_process_leaves_nothing(still, model, number, code, moment):
@@ -299,7 +346,7 @@ def test_a_signal_to_the_process_leaves_nothing(still, model, number, code, mome
         stderr=subprocess.PIPE,
         text=True,
         # What a shell runs in the background ignores Ctrl-C, and so does what that starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, number)],
     )
     try:
         deadline = time.monotonic() + (120 if moment == "writing" else 0.5)
@@ -312,6 +359,30 @@ def test_a_signal_to_the_process_leaves_nothing(still, model, number, code, mome
         process.kill()
     assert process.returncode == code and "Traceback" not in said
     assert files() == ["still.png"]
+
+
+def test_ctrl_c_in_the_first_moments_is_one_line():
+    code = (
+        "import runpy, sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'trip_core.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "runpy.run_module('trip_core', run_name='__main__')\n"
+    )
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130 and ended.stderr == "interrupted\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
+def test_what_was_told_to_outlive_its_terminal_does():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with cli._signals(cli._Interrupt()):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # The other commands
@@ -351,22 +422,21 @@ def test_preview_data_draws_a_sheet(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["animate"], ["info"], ["train"], ["preview-data"], ["evaluate-embedded"], ["bench"]],
+    [[], *([name] for name in cli._COMMANDS)],
 )
 def test_help_explains_every_command(capsys, command):
     with pytest.raises(SystemExit) as end:
         cli.main([*command, "--help"])
     said = capsys.readouterr().out
     assert end.value.code == 0 and "usage: python -m trip_core" in said
-    if command in ([], ["animate"], ["train"]):
-        assert "examples:" in said
+    assert said.count("  python -m trip_core ") >= 2
 
 
 def test_help_shows_defaults(capsys):
     with pytest.raises(SystemExit):
         cli.main(["animate", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for words in ("frames; without it 16,", "second (default: 8.0)", "file (default: 0)"):
+    for words in ("frames; without it 16,", "second (default: 8.0)", "same file; without it 0"):
         assert words in said
     assert "None" not in said
 

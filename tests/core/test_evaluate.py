@@ -1,10 +1,13 @@
 """The evaluation judges as it should: the truth passes, a frozen clip and noise do not."""
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import random
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -323,6 +326,31 @@ def test_a_sample_loses_only_where_something_comes_into_view(truth_figures):
 def test_card_and_sheets_are_written(evaluation, truth_figures, tmp_path):
     evaluate.write(evaluation, {"scenes": truth_figures[1]}, tmp_path / "new")
     assert {p.name for p in (tmp_path / "new").iterdir()} == {"card.md", "card.json", "scenes.png"}
+
+
+def test_a_card_that_cannot_be_written_leaves_the_old_one(evaluation, monkeypatch, tmp_path):
+    (tmp_path / "card.md").write_text("old")
+
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"/card\.md could not be written: No space left on device$"):
+        evaluate.write(evaluation, {}, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["card.md"]
+    assert (tmp_path / "card.md").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["", "new/x"])
+def test_the_target_is_checked_before_the_work(monkeypatch, tmp_path, name):
+    import trip_core.checkpoint as checkpoint
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(checkpoint, "load_model", lambda _: pytest.fail("work"))
+    options = SimpleNamespace(out=str(tmp_path / "file" / name), model=None)
+    with pytest.raises(OSError, match="file is a file, not a folder"):
+        evaluate.run(options)
 
 
 def test_check_fails_when_a_gate_fails(evaluation, monkeypatch, tmp_path, capsys):

@@ -17,7 +17,7 @@ CORE = ROOT / "trip_core"
 
 #: The floors of the house, lowest first; a module may import from its own floor and below.
 FLOORS = (
-    ("schedule", "prediction", "prior", "tables"),
+    ("schedule", "prediction", "prior", "tables", "targets"),
     (
         "nn",
         "clip_pixels",

@@ -9,7 +9,7 @@ from trip_core import checkpoint
 from trip_core.checkpoint import load_model
 from trip_core.tensor_files import read_header
 from trip_core.training.config import PackConfig, TrainConfig, read_config
-from trip_core.training.pack import pack
+from trip_core.training.pack import check_files, pack
 from trip_core.training.run import rehearse, task_options, train
 from trip_core.training.state import save_weights
 
@@ -25,6 +25,7 @@ steps = 2
 batch_size = 2
 learning_rate = 1e-3
 """
+PACK = "[[pack]]\npath = 'm.safetensors'\nstages = ['one']\n[pack.defaults]\n"
 
 
 def _read(tmp_path: Path, text: str) -> TrainConfig:
@@ -56,11 +57,76 @@ def test_shipped_configurations_can_be_read(path: Path) -> None:
         ("[stage.learning_rates]\nx = 'fast'", r"learning_rates in .*\.x must be float"),
         ("[[stage]]\nname = 'one'\ntask = 'motion'", "must say steps"),
         ("[[pack]]\npath = 'x'\nstages = ['two']", r"names stages \['two'\]"),
+        ("warmup = -5", "'one': warmup must be at least 0; got -5"),
+        ("sheet_every = -4", "sheet_every must be at least 0; got -4"),
+        ("workers = -2", "workers must be at least 0; got -2"),
+        ("worker_threads = 0", "worker_threads must be at least 1; got 0"),
+        ("clip = 0", "clip must be more than 0; got 0"),
+        ("clip = nan", "clip must be more than 0; got nan"),
+        ("final_rate = -3", "final_rate must be in 0..1; got -3"),
+        ("weight_decay = -1", "weight_decay must be in 0..100; got -1"),
+        ("betas = [2, 3]", r"betas must be in 0..1 \(1 excluded\); got 2"),
+        ("betas = [0.9, nan]", r"betas must be in 0..1 \(1 excluded\); got nan"),
+        ("learning_rates = {net = -1}", "learning_rates.net must be in 0..1; got -1"),
+        (PACK + "stepz = 3", "unknown key 'stepz' in defaults of .*'m.safetensors'"),
+        (PACK + "steps = 'many'", "steps in defaults of .* must be int; got 'many'"),
+        (PACK.replace("m.s", "../m.s"), r"'../m.safetensors' must stay inside the run's folder"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, addition: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         _read(tmp_path, STAGE + addition)
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "words"),
+    [
+        ("learning_rate = 1e-3", "learning_rate = -1", "learning_rate must be in 0..1; got -1"),
+        ("learning_rate = 1e-3", "learning_rate = nan", "learning_rate must be in 0..1; got nan"),
+        ('"one"', '"../../../esc"', r"stage name '\.\./\.\./\.\./esc' .* letters, digits, - and _"),
+        ('"one"', '""', "stage name '' .* letters, digits, - and _"),
+        ("[run]", "seed = 0\n[run]", "unknown key 'seed'"),
+        ("[run]", "[run]\nstages = 3", r"unknown key 'stages' in \[run\]"),
+        ("[run]", "[run]\nseed = -1", "seed must be in 0..4294967295; got -1"),
+        ('name = "test"', "name = 3", "name in .* must be str; got 3"),
+    ],
+)
+def test_mistakes_in_what_every_run_says_are_named(
+    tmp_path: Path, line: str, other: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        _read(tmp_path, STAGE.replace(line, other, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run = 3", r"\[run\] must be a table; got 3"),
+        ("[[run]]\nname = 'x'", r"\[run\] must be a table"),
+        ("stage = 3", r"at least one \[\[stage\]\]"),
+        ("stage = [3]", "stages in .* must be StageConfig; got 3"),
+        ("pack = 3", r"written \[\[pack\]\]"),
+        ("pack = ['x']", "pack in .* must be PackConfig; got 'x'"),
+    ],
+)
+def test_tables_that_are_none_are_named(tmp_path: Path, text: str, words: str) -> None:
+    rest = {"run": "name = 'x'\nout = 'y'", "stage": STAGE.split("[[stage]]")[1]}
+    named = text.lstrip("[").split()[0].rstrip("]")
+    tables = [text]
+    tables += [f"[run]\n{rest['run']}"] * (named != "run")
+    tables += [f"[[stage]]{rest['stage']}"] * (named != "stage")
+    with pytest.raises(ValueError, match=words):
+        _read(tmp_path, "\n".join(tables))
+
+
+def test_models_files_are_looked_for_before_anything_is_trained(tmp_path: Path) -> None:
+    for addition in (
+        PACK.replace("['one']", "['one', 'no.safetensors']"),
+        "[stage.options]\nstart = 'no.safetensors'",
+    ):
+        with pytest.raises(ValueError, match=r"no\.safetensors does not exist"):
+            train(_read(tmp_path, STAGE + addition), out=tmp_path / "run", device="cpu")
+        assert not (tmp_path / "run").exists()
 
 
 def test_options_are_checked_before_anything_is_trained(tmp_path: Path) -> None:
@@ -232,3 +298,11 @@ def test_a_paper_trip_is_packed_without_the_motion_network(tmp_path: Path) -> No
         path = pack(PackConfig(f"{stage}.safetensors", ("words", stage)), tmp_path)
         assert set(checkpoint.read_config(path)) == expected
         assert {key.split(".")[0] for key in read_header(path).tensors} == expected
+
+
+def test_a_pack_may_hold_what_an_earlier_pack_makes(tmp_path: Path) -> None:
+    first = PackConfig("first.safetensors", ("one",))
+    second = PackConfig("second.safetensors", (str(tmp_path / "first.safetensors"), "two"))
+    check_files([], (first, second), tmp_path)
+    with pytest.raises(ValueError, match=r"first\.safetensors does not exist"):
+        check_files([], (second, first), tmp_path)

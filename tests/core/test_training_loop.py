@@ -25,21 +25,23 @@ STAGE = StageConfig(
 class Toy:
     """Learns a linear map; optionally breaks or is interrupted at a step."""
 
-    def __init__(self, nan_at: int = -1, stop_at: int = -1) -> None:
+    def __init__(
+        self, nan_at: int = -1, stop_at: int = -1, stop_by: signal.Signals = signal.SIGTERM
+    ) -> None:
         generator = torch.Generator().manual_seed(1)
         net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
         self.modules: dict[str, nn.Module] = {"net": net}
-        self.nan_at, self.stop_at = nan_at, stop_at
+        self.nan_at, self.stop_at, self.stop_by = nan_at, stop_at, stop_by
 
     def batch(self, index: int) -> dict[str, Tensor]:
         x = torch.randn(8, 4, generator=torch.Generator().manual_seed(index))
         if index == self.nan_at:
             x = x * float("nan")
         if index == self.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.stop_by)
         return {"x": x}
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

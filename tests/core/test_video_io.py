@@ -1,7 +1,9 @@
 """Laws of stills and clips on disk: what is written is what comes back, whole or not at all."""
 
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, features
 
 from trip_core.codecs import CODECS, available_codecs
 from trip_core.encoders import FORMATS
 from trip_core.video_io import (
     VideoWriter,
+    check_still_size,
     check_writable,
     contact_sheet,
     fit_still,
@@ -88,6 +91,18 @@ def test_sixteen_bit_greys_keep_their_range(tmp_path):
     assert torch.allclose(still[0], torch.from_numpy(ramp / 65535).float(), atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("<u2", 16), ("<u4", 32), (">u2", 16)])
+def test_greys_of_a_tiff_keep_their_range(tmp_path, kind, bits):
+    ramp = np.linspace(0, 2**bits - 1, 32 * 32).astype(kind).reshape(32, 32)
+    tags = {256: 32, 257: 32, 258: bits, 259: 1, 262: 1, 273: 110, 277: 1, 279: ramp.nbytes}
+    order = kind[0]
+    header = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(tags))
+    entries = (struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(header + b"".join(entries) + bytes(4) + ramp.tobytes())
+    still = read_still(tmp_path / "a.tif")
+    assert torch.allclose(still[0], torch.from_numpy(ramp / (2**bits - 1)).float(), atol=1e-6)
+
+
 def test_the_camera_orientation_is_followed(tmp_path):
     upright = picture(size=(40, 30))
     exif = Image.Exif()
@@ -113,6 +128,9 @@ def _tensor(image):
         (lambda p: Image.new("1", (9000, 9000)).save(p, "PNG"), "64 megapixels"),
         (lambda p: Image.new("1", (30000, 12000)).save(p, "PNG"), "pixels"),
         (lambda p: Image.new("F", (64, 64)).save(p, "TIFF"), "floating point.* 8 or 16 bit$"),
+        (lambda p: Image.new("I", (64, 64), 9).save(p, "TIFF"), "signed integer.* 8 or 16 bit$"),
+        (lambda p: picture().save(p, "DDS"), "not a picture.* give a PNG, JPEG"),
+        (lambda p: picture().save(p, "EPS"), "not a picture"),  # Pillow would start Ghostscript
     ],
 )
 def test_what_is_no_still_is_refused_in_one_sentence(tmp_path, make, words):
@@ -132,6 +150,38 @@ def test_truncated_pictures_are_refused(tmp_path, kind, keep):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     with pytest.raises(ValueError, match="still"):
         read_still(path)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_damaged_avif_pictures_are_refused(tmp_path):
+    path = tmp_path / "still.avif"
+    picture(size=(96, 96)).save(path)
+    assert read_still(path).shape == (3, 96, 96)
+    whole = path.read_bytes()
+    middle = whole.index(b"mdat") + 8
+    path.write_bytes(whole[:middle] + bytes(len(whole) - middle))
+    for read in (read_still, read_video):
+        with pytest.raises(ValueError, match=r"still.avif is a damaged") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "words"),
+    [
+        (17, 301, "crop it to 136x17 or scale it to 301x38"),
+        (301, 17, "crop it to 17x136 or scale it to 38x301"),
+        (100, 40_000, "crop it to 800x100 or scale it to 16376x2047"),
+        (8, 300, "make it 128x16, 300x38 or larger"),
+        (9, 9, "make it 16x16 or larger"),
+        (20_000, 20_000, "scale it down to 8000x8000"),
+    ],
+)
+def test_sizes_of_no_clip_name_the_nearest_ones_of_which_there_are(height, width, words):
+    with pytest.raises(ValueError, match=f"{words}$"):
+        check_still_size(height, width)
+    for nearest in re.findall(r"(\d+)x(\d+)", words):
+        check_still_size(*map(int, nearest))
 
 
 def test_fit_still_sizes():
@@ -368,6 +418,17 @@ def test_targets_that_cannot_be_written_are_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             VideoWriter(tmp_path / name, fps)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_names_are_as_long_as_the_disk_takes(tmp_path, suffix):
+    target = tmp_path / ("é" * ((255 - len(suffix)) // 2) + suffix)
+    assert write_video(target, smooth_clip(2), fps=8) == 2
+    assert list(tmp_path.iterdir()) == [target]
+    for longer in (tmp_path / f"{'a' * 256}{suffix}", tmp_path / ("b" * 256) / f"a{suffix}"):
+        with pytest.raises(OSError, match=r"is a name of 2\d\d bytes.* shorter one") as caught:
+            VideoWriter(longer, fps=8)
+        assert "Errno" not in str(caught.value)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs POSIX file size limits")

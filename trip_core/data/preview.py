@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw
 
+from ..targets import whole_file
 from .captions import KINDS, sample_caption
 from .world import World, render
 
@@ -44,11 +45,7 @@ def preview(count: int, seed: int, size: int, kind: str | None = None) -> Image.
 
 
 def save_preview(path: Path, count: int, seed: int, size: int, kind: str | None = None) -> None:
-    """Write the sheet beside the target, then rename it into place."""
+    """Write the sheet; the file appears when it is complete."""
     sheet = preview(count, seed, size, kind)
-    beside = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        sheet.save(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with whole_file(path) as hidden:
+        sheet.save(hidden)

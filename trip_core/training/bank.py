@@ -5,16 +5,15 @@ oldest go. Which things a batch sees depends on its number alone, so a resumed r
 filled again) sees the same.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from ..data.world import World, render_stills
+from ..tensor_files import read_tensors, write_tensors
 
 Sample = dict[str, Tensor]
 _BLOCK = 16
@@ -119,14 +118,11 @@ def cached(make: Callable[[int, int], Sample], folder: Path) -> Callable[[int, i
     def read_or_make(count: int, index: int) -> Sample:
         paths = [folder / f"{index + k:08d}.safetensors" for k in range(count)]
         if all(path.is_file() for path in paths):
-            things = [load_file(path) for path in paths]
+            things = [read_tensors(path) for path in paths]
             return {name: torch.cat([thing[name] for thing in things]) for name in things[0]}
         made = make(count, index)
-        folder.mkdir(parents=True, exist_ok=True)
         for k, path in enumerate(paths):
-            partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-            save_file({name: value[k : k + 1].clone() for name, value in made.items()}, partial)
-            os.replace(partial, path)
+            write_tensors(path, {name: value[k : k + 1] for name, value in made.items()}, {})
         return made
 
     return read_or_make

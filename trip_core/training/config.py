@@ -5,11 +5,14 @@ with its task's own settings under ``[stage.options]``, and an optional ``[pack]
 the stages' weights into one checkpoint. A key that nobody reads is an error, never ignored.
 """
 
+import math
+import re
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..pipeline import SamplingDefaults
 from ..tables import from_table, refuse_unknown
 
 if sys.version_info >= (3, 11):
@@ -19,25 +22,33 @@ else:  # The same parser, before it joined the standard library.
 
 Precision = Literal["no", "bf16", "fp16"]
 
+#: Smallest value of a stage's counts.
+_LEAST = {
+    **dict.fromkeys(("steps", "batch_size", "accumulation", "log_every", "save_every", "keep"), 1),
+    **dict.fromkeys(("warmup", "workers", "sheet_every"), 0),
+    "worker_threads": 1,
+}
+
 
 @dataclass(frozen=True)
 class StageConfig:
     """One training stage: a task and how its weights are optimised.
 
     Attributes:
-        name: Folder of the stage inside the run's folder; later stages refer to it.
+        name: Folder of the stage inside the run's folder; later stages refer to it. Letters,
+            digits, - and _.
         task: One of ``training.TASKS``.
         steps: Optimizer steps.
         batch_size: Samples per forward pass and process.
-        learning_rate: Peak rate of AdamW.
+        learning_rate: Peak rate of AdamW, 0..1.
         learning_rates: Other peak rates, by prefix of the parameter's name
             (``{"trip.fusion" = 2e-4}``); the longest matching prefix counts.
         warmup: Steps of linear warm-up.
         decay: Shape of the rate after the warm-up.
         final_rate: Share of the peak rate left at the last step of a cosine or linear decay.
-        betas: AdamW's running averages.
-        weight_decay: AdamW's, applied to matrices and convolutions, not to biases and norms.
-        clip: Largest norm of the gradient.
+        betas: AdamW's running averages, 0..1 (1 excluded).
+        weight_decay: AdamW's, 0..100; of matrices and convolutions, not of biases and norms.
+        clip: Largest norm of the gradient; inf leaves it as it is.
         accumulation: Forward passes per optimizer step.
         ema: Decay of the averaged weights that a stage hands on; 0 keeps none.
         precision: Autocast type; "bf16" needs hardware that has it to be fast.
@@ -77,13 +88,25 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         """Check the numbers once, before hours are spent on them."""
-        for name in ("steps", "batch_size", "accumulation", "log_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"stage {self.name!r}: {name} must be at least 1; got {getattr(self, name)}"
-                )
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"stage {self.name!r}: ema must be in 0..1 (1 excluded); {self.ema}")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise ValueError(
+                f"stage name {self.name!r} becomes a folder: use letters, digits, - and _ only"
+            )
+        for name, least in _LEAST.items():
+            self._check(name, getattr(self, name), least, math.inf, f"at least {least}")
+        rates = {f"learning_rates.{key}": rate for key, rate in self.learning_rates.items()}
+        rates |= {"learning_rate": self.learning_rate, "final_rate": self.final_rate}
+        for name, rate in rates.items():
+            self._check(name, rate, 0, 1, "in 0..1")
+        below_1 = math.nextafter(1, 0)
+        for name, decay in (("ema", self.ema), *(("betas", beta) for beta in self.betas)):
+            self._check(name, decay, 0, below_1, "in 0..1 (1 excluded)")
+        self._check("weight_decay", self.weight_decay, 0, 100, "in 0..100")
+        self._check("clip", self.clip, math.nextafter(0, 1), math.inf, "more than 0")
+
+    def _check(self, name: str, value: float, low: float, high: float, words: str) -> None:
+        if not low <= value <= high:  # not a number is in no range
+            raise ValueError(f"stage {self.name!r}: {name} must be {words}; got {value}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +114,7 @@ class PackConfig:
     """One checkpoint made of several stages.
 
     Attributes:
-        path: The file, relative to the run's folder.
+        path: The file, relative to the run's folder and inside it.
         stages: Stages, or models' files, whose modules go into it; of a module found twice the last
             one counts.
         parts: Modules that go into it; empty: all of them.
@@ -105,6 +128,12 @@ class PackConfig:
     dtype: Literal["float32", "float16", "bfloat16"] = "float16"
     defaults: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check the path and the defaults before the stages are trained."""
+        if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
+            raise ValueError(f"[[pack]] path {self.path!r} must stay inside the run's folder")
+        from_table(SamplingDefaults, self.defaults, f"defaults of [[pack]] {self.path!r}")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -113,7 +142,7 @@ class TrainConfig:
     Attributes:
         name: Name of the run.
         out: Folder of the run, relative to the current folder.
-        seed: Seed of everything random.
+        seed: Seed of everything random, 0..4294967295.
         stages: Trained one after the other.
         pack: Checkpoints packed after the last stage.
     """
@@ -126,6 +155,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check that names are unique and refer to something."""
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"[run] seed must be in 0..4294967295; got {self.seed}")
         names = [stage.name for stage in self.stages]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
@@ -160,7 +191,10 @@ def read_config(path: str | Path) -> TrainConfig:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     refuse_unknown(tables, ("run", "stage", "pack"), str(path))
-    run = dict(tables.get("run", {}))
+    run = tables.get("run", {})
+    if not isinstance(run, dict):
+        raise ValueError(f"{path}: [run] must be a table; got {run!r}")
+    refuse_unknown(run, ("name", "out", "seed"), "[run]")
     stages, packs = tables.get("stage", []), tables.get("pack", [])
     if not isinstance(stages, list) or not stages:
         raise ValueError(f"{path} must have at least one [[stage]] table")

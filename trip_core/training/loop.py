@@ -7,7 +7,7 @@ the batch; so a run that was killed and resumed walks through the same weights, 
 import logging
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,9 @@ class _Trainer:
         total = stage.steps * stage.accumulation
         numbers = [k * share + rank for k in range(start * stage.accumulation, total)]
         data = _Batches(self._task, total * share)
-        if stage.workers == 0:
-            return (data[number] for number in numbers)
-        return iter(
-            DataLoader(
+        made: Iterable[Batch | Exception] = (data[number] for number in numbers)
+        if stage.workers:
+            made = DataLoader(
                 data,
                 batch_size=None,
                 sampler=numbers,
@@ -143,7 +142,10 @@ class _Trainer:
                 worker_init_fn=_Beginning(stage.worker_threads),
                 prefetch_factor=4,
             )
-        )
+        for batch in made:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
     def step(self, step: int, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Take one optimizer step; return the last batch's loss, norm and parts."""
@@ -220,12 +222,17 @@ class _Trainer:
         last = f"the last good checkpoint is {found[-1]}" if found else "nothing was saved yet"
         raise TrainingDiverged(
             f"stage {self._stage.name!r} stopped at step {step}: loss {loss.item():g}, gradient "
-            f"norm {norm.item():g}; {last}; lower the learning rate and continue with --resume"
+            f"norm {norm.item():g}; {last}; lower the learning rate, delete "
+            f"{self._folder} and train the stage anew"
         )
 
 
-class _Batches(Dataset[Batch]):
-    """The task's batches by number."""
+class _Batches(Dataset[Batch | Exception]):
+    """The task's batches by number, or why there is none.
+
+    An error that has its own sentence is handed over: raised in a background process, it would
+    come with that process's traceback in it.
+    """
 
     def __init__(self, task: Task, count: int) -> None:
         self._task, self._count = task, count
@@ -233,8 +240,11 @@ class _Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> Batch:
-        return self._task.batch(index)
+    def __getitem__(self, index: int) -> Batch | Exception:
+        try:
+            return self._task.batch(index)
+        except (OSError, ValueError) as error:
+            return error
 
 
 class _Beginning:

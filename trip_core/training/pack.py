@@ -7,11 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import save_checkpoint
+from ..checkpoint import read_config, save_checkpoint
 from ..pipeline import SamplingDefaults
 from ..tables import from_table
-from .config import PackConfig
+from .config import PackConfig, StageConfig
 from .state import load_start
+
+
+def check_files(stages: list[StageConfig], packs: tuple[PackConfig, ...], run: Path) -> None:
+    """Look for the models' files that stages and packs name.
+
+    Args:
+        stages: Stages that are still to be trained.
+        packs: What is packed after them.
+        run: Folder of the run.
+
+    Raises:
+        ValueError: If a file is missing or no checkpoint; a pack may name an earlier one's file.
+    """
+    options = [value for stage in stages for value in stage.options.values()]
+    named = [Path(v) for v in options if isinstance(v, str) and v.endswith(".safetensors")]
+    made: set[Path] = set()
+    for each in packs:
+        files = {Path(stage) for stage in each.stages if stage.endswith(".safetensors")}
+        named += sorted(files - made)
+        made.add(run / each.path)
+    for file in named:
+        read_config(file)
 
 
 def pack(config: PackConfig, run: Path) -> Path:
@@ -48,7 +70,6 @@ def pack(config: PackConfig, run: Path) -> Path:
     configs = {name: made for name, made in configs.items() if name in kept}
     dtype = getattr(torch, config.dtype)
     if config.defaults:
-        # Read once here, so that a wrong key is found now and not when the model is used.
         configs["defaults"] = asdict(from_table(SamplingDefaults, config.defaults, "defaults"))
     small = {
         name: {k: v.to(dtype) if v.is_floating_point() else v for k, v in part.items()}

@@ -1,7 +1,7 @@
 """A whole training run: every stage of a configuration in order, then one checkpoint."""
 
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,8 @@ from .config import StageConfig, TrainConfig, read_config
 from .dreamvideo import DreamVideoOptions, DreamVideoTask
 from .loop import train_stage
 from .motion import MotionOptions, MotionTask
-from .pack import pack
+from .pack import check_files, pack
+from .state import check_settings, save_settings
 from .task import Task, TaskContext, seeded
 from .trip import TripOptions, TripTask
 from .words import WordsOptions, WordsTask
@@ -28,6 +29,14 @@ TASKS: dict[str, tuple[type[Any], type[Any]]] = {
     "words": (WordsOptions, WordsTask),
     "trip": (TripOptions, TripTask),
     "dreamvideo": (DreamVideoOptions, DreamVideoTask),
+}
+
+
+#: Settings that change no weight; ``stage_settings`` lists a task's options one by one.
+_FREE = {
+    *("name", "options", "workers", "worker_threads", "keep", "tensorboard"),
+    *("log_every", "save_every", "sheet_every"),
+    *("options.keep_clips", "options.checkpointing", "options.sheet_steps"),
 }
 
 
@@ -54,7 +63,7 @@ def train(
         The checkpoints that were packed, or the stage's weights.
 
     Raises:
-        ValueError: If the configuration is wrong.
+        ValueError: If the configuration is wrong, or a stage was begun with other settings.
         TrainingDiverged: If a loss stops being a number.
     """
     plan = config if isinstance(config, TrainConfig) else read_config(config)
@@ -63,18 +72,21 @@ def train(
     if not wanted:
         names = ", ".join(s.name for s in plan.stages)
         raise ValueError(f"there is no stage {stage!r} in this configuration; it has {names}")
-    for each in wanted:  # All settings are read before hours are spent on the first stage.
-        task_options(each)
-    weights = []
+    # All that can be wrong is looked at before hours are spent on the first stage.
+    settings = {each.name: stage_settings(each, plan.seed) for each in wanted}
+    for name, each in settings.items():
+        check_settings(folder / name, each)
+    weights = [folder / each.name / "weights.safetensors" for each in wanted]
+    left = [each for each, done in zip(wanted, weights, strict=True) if not done.is_file()]
+    check_files(left, plan.pack if stage is None else (), folder)
     for each in wanted:
         target = folder / each.name
-        done = target / "weights.safetensors"
-        if done.is_file():
-            _log.info("stage %s is finished: %s", each.name, done)
-        else:
-            task = make_task(each, folder, plan.seed, device)
-            train_stage(task, each, target, device=device, resume=resume, progress=progress)
-        weights.append(done)
+        if each not in left:
+            _log.info("stage %s is finished: %s", each.name, target / "weights.safetensors")
+            continue
+        task = make_task(each, folder, plan.seed, device)
+        save_settings(target, settings[each.name])
+        train_stage(task, each, target, device=device, resume=resume, progress=progress)
     if stage is not None:
         return weights
     return [pack(each, folder) for each in plan.pack]
@@ -120,6 +132,14 @@ def task_options(stage: StageConfig) -> Any:
             f"stage {stage.name!r}: task must be one of {', '.join(TASKS)}; got {stage.task!r}"
         )
     return from_table(TASKS[stage.task][0], stage.options, f"[stage.options] of {stage.name!r}")
+
+
+def stage_settings(stage: StageConfig, seed: int) -> dict[str, Any]:
+    """Return what decides a stage's weights, by name, defaults included."""
+    table = asdict(stage) | {"seed": seed}
+    options = asdict(task_options(stage))
+    table |= {f"options.{name}": value for name, value in options.items()}
+    return {name: value for name, value in table.items() if name not in _FREE}
 
 
 def make_task(stage: StageConfig, run: Path, seed: int, device: str = "auto") -> Task:

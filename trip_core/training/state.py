@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..checkpoint import load_parts, read_config
+from ..tensor_files import read_header, read_tensors, write_tensors
 
 _PREFIX = "checkpoint-"
+_PARTIAL = ".partial-"
+_SETTINGS = "settings.json"
+_WEIGHTS = "weights.safetensors"
 
 
 def save_state(
@@ -43,14 +45,14 @@ def save_state(
 
     Returns:
         The folder of the checkpoint.
+
+    Raises:
+        OSError: If it cannot be written; nothing of it is left then.
     """
     target = folder / f"{_PREFIX}{step:08d}"
-    partial = folder / f".partial-{step:08d}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(_contiguous(module.state_dict()), partial / "modules.safetensors")
-    if average:
-        save_file(_contiguous(average), partial / "average.safetensors")
+    partial = folder / f"{_PARTIAL}{step:08d}"
+    for killed in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(killed, ignore_errors=True)
     moments = optimizer.state_dict()
     tensors = {
         f"{index}.{name}": value
@@ -58,10 +60,20 @@ def save_state(
         for name, value in values.items()
         if isinstance(value, Tensor)
     }
-    save_file(_contiguous(tensors), partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step} | extra, indent=1))
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
+    try:
+        write_tensors(partial / "modules.safetensors", module.state_dict(), {})
+        if average:
+            write_tensors(partial / "average.safetensors", average, {})
+        write_tensors(partial / "optimizer.safetensors", tensors, {})
+        (partial / "state.json").write_text(json.dumps({"step": step} | extra, indent=1))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+    except OSError as error:
+        raise OSError(
+            f"{target} could not be saved: {error}; make room and continue with --resume"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     for old in checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -81,18 +93,76 @@ def load_state(
         (the JSON state with ``step``, the averaged weights or an empty dict).
 
     Raises:
-        ValueError: If the checkpoint is of another model.
+        ValueError: If the checkpoint is of another model or damaged.
     """
-    state = json.loads((checkpoint / "state.json").read_text())
-    load_into(module, load_file(checkpoint / "modules.safetensors"), str(checkpoint))
+    average = checkpoint / "average.safetensors"
+    try:
+        state = _read_table(checkpoint / "state.json")
+        if not isinstance(state.get("step"), int):
+            raise ValueError(f"{checkpoint / 'state.json'} is damaged (it names no step)")
+        modules = read_tensors(checkpoint / "modules.safetensors")
+        tensors = read_tensors(checkpoint / "optimizer.safetensors")
+        shadow = read_tensors(average) if average.is_file() else {}
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; or delete {checkpoint}: --resume then takes the one before it, if any"
+        ) from None
+    load_into(module, modules, str(checkpoint))
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in load_file(checkpoint / "optimizer.safetensors").items():
+    for key, value in tensors.items():
         index, name = key.split(".", 1)
         moments.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    average = checkpoint / "average.safetensors"
-    return state, load_file(average) if average.is_file() else {}
+    return state, shadow
+
+
+def save_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Note what a stage is trained with, unless it has checkpoints already."""
+    if checkpoints(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{os.getpid()}-{_SETTINGS}"
+    try:
+        partial.write_text(json.dumps(settings, indent=1))
+        os.replace(partial, folder / _SETTINGS)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on with a stage, or to hand on its weights, under other settings than its own.
+
+    A stage that was begun before settings were noted is not refused, nor for settings that one of
+    the two does not know.
+
+    Raises:
+        ValueError: If settings differ, naming them, or the note is damaged.
+    """
+    noted = folder / _SETTINGS
+    begun = checkpoints(folder) or (folder / _WEIGHTS).is_file()
+    if not begun or not noted.is_file():
+        return
+    old = _read_table(noted)
+    new = json.loads(json.dumps(settings))  # as they are read: lists for tuples
+    changed = [name for name in new if name in old and new[name] != old[name]]
+    if changed:
+        was, now = (", ".join(f"{k} = {of[k]}" for k in changed) for of in (old, new))
+        raise ValueError(
+            f"{folder} was trained with {was}, but the configuration says now {now}; "
+            f"put the settings back, or delete {folder} to train it anew"
+        )
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds one table."""
+    try:
+        table = json.loads(path.read_text())
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); copy it again") from None
+    return table
 
 
 def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
@@ -116,9 +186,7 @@ def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> Non
 
 def save_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Write a stage's final weights, their configuration in the metadata."""
-    partial = path.with_name(f".partial-{path.name}")
-    save_file(_contiguous(tensors), partial, {"training_config": json.dumps(config)})
-    os.replace(partial, path)
+    write_tensors(path, tensors, {"training_config": json.dumps(config)})
 
 
 def load_start(run: Path, start: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -136,7 +204,7 @@ def load_start(run: Path, start: str) -> tuple[dict[str, dict[str, Tensor]], dic
         ValueError: If the stage was not trained, or the model cannot be read.
     """
     if not start.endswith(".safetensors"):
-        return load_weights(run / start / "weights.safetensors")
+        return load_weights(run / start / _WEIGHTS)
     path = Path(start)
     config = read_config(path)
     names = [name for name in config if name not in ("defaults", "card")]
@@ -186,19 +254,13 @@ def load_weights(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, An
         raise ValueError(
             f"there are no weights at {path}; train stage {path.parent.name!r} of this run first"
         )
+    tensors = read_tensors(path)
     try:
-        with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("training_config", "{}"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+        config = json.loads(read_header(path).metadata.get("training_config", "{}"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has a damaged training_config ({error})") from None
     parts: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         module, name = key.split(".", 1)
         parts.setdefault(module, {})[name] = value
     return parts, config
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies that safetensors can write: on the CPU, contiguous, sharing no memory."""
-    return {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
