@@ -1,5 +1,6 @@
 """A written clip as the host's VIDEO type, animated pictures and picture sequences included."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 from ..trip_core.video_io import read_still, read_video
+from .video_source import channels_apart
 
 #: Endings that the host's own VIDEO reads.
-_VIDEO_FILES = (".mp4", ".webm", ".mov", ".mkv")
+_VIDEO_FILES = (".mp4", ".webm")
+#: And those whose sound it may take for one channel, and whose pictures no .mp4 can hold.
+_EDITING_FILES = (".mov", ".mkv")
 
 
 def animation_video(path: Path, fps: float) -> Any:
     """Return the clip at ``path`` as VIDEO; nothing is read before it is asked for."""
     from comfy_api.input_impl import VideoFromFile
 
+    if path.suffix in _EDITING_FILES:
+        return _editing_video(path)
     if path.suffix in _VIDEO_FILES:
         return VideoFromFile(str(path))
 
@@ -46,6 +52,28 @@ def animation_video(path: Path, fps: float) -> Any:
             return VideoFromComponents(self.get_components()).as_trimmed(*args, **options)
 
     return AnimationVideo()
+
+
+def _editing_video(path: Path) -> Any:
+    from comfy_api.input_impl import VideoFromComponents, VideoFromFile
+
+    class EditingVideo(VideoFromFile):
+        """A file for editing: ProRes or FFV1 with PCM or FLAC."""
+
+        def get_components_internal(self, container: Any) -> Any:
+            """Decode all frames, and the sound with its channels apart."""
+            parts = super().get_components_internal(container)
+            parts.audio = channels_apart(parts.audio, str(path))
+            return parts
+
+        def save_to(self, target: Any, *args: Any, **options: Any) -> Any:
+            """Copy into a file of this kind, as the host does; encode for others."""
+            if isinstance(target, (str, os.PathLike)) and Path(target).suffix != path.suffix:
+                encoded = VideoFromComponents(self.get_components())
+                return encoded.save_to(target, *args, **options)
+            return super().save_to(target, *args, **options)
+
+    return EditingVideo(str(path))
 
 
 def _times_shown(path: Path, fps: float) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..trip_core.prior import UNTRAINED, PriorWeights, blend_towards_still, keep
 from . import host
 from .after_guidance import after_guidance
+from .sources import without_alpha
 
 
 class ApplyNoisePrior:
@@ -97,7 +98,8 @@ def still_latent(still: Any, image: Tensor | None, vae: Any) -> Tensor:
     if vae is None:
         raise ValueError("an image needs the model's vae to be encoded; connect vae, or a latent")
     assert image is not None
-    latent = vae.encode(image[:1, ..., :3])
+    picture = without_alpha(image[0].movedim(-1, 0)).movedim(0, -1)
+    latent = vae.encode(picture[None])
     return latent[:1] if latent.ndim == 4 else latent[:1, :, :1]
 
 

@@ -98,10 +98,14 @@ def _write(
     size = (int(first.shape[1]), int(first.shape[2]))
     format = _format(codec, wishes, has_alpha=len(first) == 4)
     place = host.target(wishes.prefix, codec.suffix, size, wishes.keep)
-    writers = [VideoWriter(place.path, fps, format, Extras(texts, heard, wishes.plays))]
+    progress = host.Progress(num_frames)
+    extras = Extras(texts, heard, wishes.plays, check=lambda: progress.step(0))
+    writers = [VideoWriter(place.path, fps, format, extras)]
     shown = place
     if not codec.plays(format):
-        shown = host.target(f"{wishes.prefix}_preview", _PROXY.suffix, size, keep=False)
+        name = place.path.name.rsplit("_", 2)[0]  # without its number
+        prefix = str(Path(place.subfolder, f"{name}_preview"))
+        shown = host.target(prefix, _PROXY.suffix, size, keep=False)
         writers.append(VideoWriter(shown.path, fps, _PROXY.format, Extras(sound=heard)))
     pictures = []  # of the workflow, beside a file that cannot bring it back
     if texts and not codec.carries_workflow:
@@ -110,7 +114,6 @@ def _write(
     with _all_or_none([*writers, *pictures]):
         for picture in pictures:
             picture.add(without_alpha(first))
-        progress = host.Progress(num_frames)
         for frame in itertools.chain([first], frames):
             for writer in writers:
                 whole = len(frame) == 4 and _keeps_alpha(codec, writer.format)
@@ -136,7 +139,12 @@ def _keeps_alpha(codec: Codec, format: VideoFormat) -> bool:
 
 @contextlib.contextmanager
 def _all_or_none(writers: list[VideoWriter]) -> Iterator[None]:
-    """Complete several new files, the first one last; where one fails, none remains."""
+    """Complete several new files, the first one last; where one fails, none remains.
+
+    Nor do folders that were made for them.
+    """
+    folders = [folder for writer in writers for folder in writer.path.parents]
+    made = [folder for folder in folders if not folder.exists()]  # the inner ones first
     try:
         with contextlib.ExitStack() as files:
             for writer in writers:
@@ -145,6 +153,9 @@ def _all_or_none(writers: list[VideoWriter]) -> Iterator[None]:
     except BaseException:
         for writer in writers[1:]:
             writer.path.unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
         raise
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..trip_core.anchor import Anchor
 from ..trip_core.compose import Edges, needs_generated
 from . import host
-from .held_still import KEY
+from .held_still import KEY, MovedStill
 from .sources import Frames, Source, from_images
 
 #: Frames that are decoded at a time.
@@ -35,7 +35,13 @@ class TRIPDecode:
         """Return the inputs."""
         return {
             "required": {
-                "latent": ("LATENT", {"tooltip": "From TRIP Sampler or Image Noise Prior."}),
+                "latent": (
+                    "LATENT",
+                    {
+                        "tooltip": "From TRIP Sampler or Image Noise Prior, as it is: cut, scale, "
+                        "flip or turn the frames after TRIP Decode."
+                    },
+                ),
                 "vae": ("VAE", {"tooltip": "From the same Load TRIP Model."}),
                 "edges": (
                     ["mirror", "generate"],
@@ -69,20 +75,33 @@ def decoded(latent: dict[str, Any], vae: Any, edges: Edges = "mirror") -> Source
     once, for their VAE looks across frames and alone knows how many it makes of T.
 
     Raises:
-        ValueError: If the LATENT was cut since Image Noise Prior made it.
+        ValueError: If the LATENT was changed since Image Noise Prior made it, or is not the VAE's.
     """
     samples: Tensor = latent["samples"]
-    anchor: Anchor | None = latent.get(KEY)
-    if anchor is None and samples.ndim == 5:
+    moved: MovedStill | None = latent.get(KEY)
+    if moved is not None:
+        moved.check(samples)
+    _check_vae(vae, samples)
+    if moved is not None:
+        return Source(len(samples), lambda: _moved(samples, vae, moved.anchor, edges), held=False)
+    if samples.ndim == 5:
         return from_images(_images(vae, samples))
-    if anchor is None:
-        return Source(len(samples), lambda: _in_parts(samples, vae), held=False)
-    if len(samples) != anchor.num_frames:
+    return Source(len(samples), lambda: _in_parts(samples, vae), held=False)
+
+
+def _check_vae(vae: Any, samples: Tensor) -> None:
+    """Refuse latents that a VAE cannot decode, as far as it says which those are."""
+    if samples.ndim == 5 and getattr(vae, "latent_dim", 3) == 2:
         raise ValueError(
-            f"this LATENT holds {len(samples)} frames but its motion is of {anchor.num_frames}; "
-            "decode it whole and cut the frames, or use VAE Decode"
+            f"this VAE decodes pictures; the LATENT is a video, {list(samples.shape)}: connect the "
+            "VAE of the model that sampled it"
         )
-    return Source(len(samples), lambda: _moved(samples, vae, anchor, edges), held=False)
+    channels = getattr(vae, "latent_channels", samples.shape[1])
+    if samples.shape[1] != channels:
+        raise ValueError(
+            f"this VAE decodes latents of {channels} channels; the LATENT's have "
+            f"{samples.shape[1]}: connect the VAE of the model that sampled it"
+        )
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..trip_core.anchor import Anchor
+from ..trip_core.anchor import Anchor, Watch
 from ..trip_core.nn.unet3d import TextKeysValues
 from ..trip_core.pipeline import Model
 from ..trip_core.prior import PriorWeights, keep
@@ -37,6 +37,53 @@ class HeldStill:
     warped: Tensor | None = None
     visibility: Tensor | None = None
     kept: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MovedStill:
+    """What a LATENT brings for its decoding.
+
+    Attributes:
+        anchor: The still in motion.
+        still: Its latent, ``[C, h, w]``: what the first frame of the clip is held to.
+    """
+
+    anchor: Anchor
+    still: Tensor
+
+    def check(self, samples: Tensor) -> None:
+        """Check that latents ``[F, C, h, w]`` still lie where the anchor moves the still.
+
+        Raises:
+            ValueError: If they were cut, scaled, flipped or turned since Image Noise Prior.
+        """
+        expected, have = list(self.still.shape), list(samples.shape[1:])
+        if have != expected:
+            raise ValueError(
+                f"this LATENT's frames are {have} (channels, height, width) but Image Noise Prior "
+                f"made {expected}; cut or scale the frames after TRIP Decode, or use VAE Decode"
+            )
+        if len(samples) != self.anchor.num_frames:
+            raise ValueError(
+                f"this LATENT holds {len(samples)} frames but its motion is of "
+                f"{self.anchor.num_frames}; decode it whole and cut the frames, or use VAE Decode"
+            )
+        if _is_turned(samples[0], self.still):
+            raise ValueError(
+                "this LATENT was flipped or turned, which the still's own pixels cannot follow; "
+                "do that to the frames after TRIP Decode, or use VAE Decode"
+            )
+
+
+def _is_turned(first: Tensor, still: Tensor) -> bool:
+    """Return whether a first frame is the still's mirror image, or that it is turned.
+
+    Ten times nearer to it than to the still, which no sampling gives and no symmetrical still.
+    """
+    still = still.to(first)
+    turned = [x.rot90(k, (-2, -1)) for x in (still, still.flip(-1)) for k in range(4)]
+    distances = [float((first - x).square().mean()) for x in turned if x.shape == still.shape]
+    return min(distances[1:]) < distances[0] / 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +158,7 @@ def hold_still(
     length: int,
     prior: PriorWeights,
     kept: Tensor | None,
+    watch: Watch = iter,
 ) -> tuple[HeldStill, Tensor]:
     """Return what the sampler is held to, and the latents that it starts from.
 
@@ -121,6 +169,7 @@ def hold_still(
         length: Frames of the clip.
         prior: Weights.
         kept: Places that stay, ``[1, 1, H, W]``; an anchor brings its own.
+        watch: Passes the moved frames through as they are encoded.
     """
     check_still_size(small.shape[-2], small.shape[-1])
     if anchor is None:
@@ -128,6 +177,6 @@ def hold_still(
         size = (still.shape[-2], still.shape[-1])
         places = None if kept is None else F.interpolate(kept.float(), size, mode="area")
         return HeldStill(still, length, prior, kept=places), repeat_frames(still, length)
-    warped, visibility = anchor.latents(core.vae.encode, small[0])
+    warped, visibility = anchor.latents(core.vae.encode, small[0], watch)
     places = anchor.kept_at((warped.shape[-2], warped.shape[-1]))
     return HeldStill(warped[:1], length, prior, warped, visibility, places), warped.clone()

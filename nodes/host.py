@@ -10,6 +10,7 @@ import math
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _SCHEDULERS = ("ddim_uniform", "simple", "normal", "karras")
 #: Key of our model folder, and the name under which the built-in model is listed.
 MODEL_FOLDER = "trip"
 BUILT_IN = "built-in (small)"
+#: Bytes of a name in a prefix; disks take 255, and a number and an ending are added.
+_LONGEST_NAME = 200
 #: Folders that hold parts of a model, as transformers and diffusers name them.
 _ENCODER_FOLDERS = ("text_encoder", "image_encoder", "tokenizer", "vae")
 
@@ -137,25 +140,55 @@ def target(prefix: str, suffix: str, size: tuple[int, int], keep: bool) -> Targe
         keep: Whether it is kept (output folder) or only shown (temp folder).
 
     Raises:
-        ValueError: If the prefix leaves the folder.
+        ValueError: If the prefix leaves the folder, or names no file that a disk and a page take.
+        OSError: If its folder cannot be read.
     """
     import folder_paths
 
     root = folder_paths.get_output_directory() if keep else folder_paths.get_temp_directory()
-    prefix = with_date(prefix)
-    aimed = os.path.realpath(os.path.join(root, os.path.dirname(os.path.normpath(prefix))))
+    filled = _with_variables(with_date(prefix), size)
+    _check_name(prefix, filled)
+    aimed = os.path.realpath(os.path.join(root, os.path.dirname(os.path.normpath(filled))))
     inside = os.path.splitdrive(aimed)[0] == os.path.splitdrive(os.path.realpath(root))[0]
     if not inside or os.path.commonpath((aimed, os.path.realpath(root))) != os.path.realpath(root):
         raise ValueError(
             f"filename_prefix {prefix!r} leads out of the {'output' if keep else 'temp'} folder; "
             "use a name, or folders below it such as TRIP/clip"
         )
-    os.makedirs(aimed, exist_ok=True)
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, root, size[1], size[0]
-    )
-    path = Path(folder) / f"{name}_{counter:05}_{suffix}"
-    return Target(path, subfolder, "output" if keep else "temp")
+    name, counter = os.path.basename(os.path.normpath(filled)), 1
+    if os.path.isdir(aimed):  # the host would make it
+        try:
+            _, name, counter, *_ = folder_paths.get_save_image_path(name, aimed, size[1], size[0])
+        except OSError as error:
+            raise OSError(f"{aimed} cannot be read: {error.strerror or error}") from None
+    path = Path(aimed) / f"{name}_{counter:05}_{suffix}"
+    subfolder = os.path.relpath(path.parent, os.path.realpath(root))
+    return Target(path, "" if subfolder == os.curdir else subfolder, "output" if keep else "temp")
+
+
+def _check_name(prefix: str, filled: str) -> None:
+    """Refuse a prefix whose name is empty, hidden, unprintable or too long, once it is filled."""
+    parts = Path(os.path.normpath(filled)).parts
+    why = None
+    if not filled.strip(" .") or not os.path.basename(os.path.normpath(filled)).strip(" ."):
+        why = "names no file"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs") for letter in filled):
+        why = "holds a control character"
+    elif any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        why = f"holds a name of more than {_LONGEST_NAME} bytes"
+    if why is not None:
+        shown = prefix if len(prefix) <= 80 else f"{prefix[:80]}…"
+        raise ValueError(f"filename_prefix {shown!r} {why}; use a name such as TRIP/clip")
+
+
+def _with_variables(prefix: str, size: tuple[int, int]) -> str:
+    """Return a prefix with the host's own variables filled in."""
+    now = {"year": "%Y", "month": "%m", "day": "%d", "hour": "%H", "minute": "%M", "second": "%S"}
+    values = {name: time.strftime(code) for name, code in now.items()}
+    values |= {"height": str(size[0]), "width": str(size[1])}
+    for name, value in values.items():
+        prefix = prefix.replace(f"%{name}%", value)
+    return prefix
 
 
 def with_date(prefix: str) -> str:
@@ -238,6 +271,7 @@ def show(images: Tensor) -> list[dict[str, str]]:
     entries = []
     for image in images:
         place = target("TRIP_shown", ".png", (image.shape[0], image.shape[1]), keep=False)
+        place.path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(to_bytes(image.movedim(-1, 0).cpu().clamp(0, 1))).save(place.path)
         entries.append(place.entry)
     return entries

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..trip_core.nn.motion_field import StillMotion
 from ..trip_core.pipeline import Model, estimate_motion, fit_to_model
-from .held_still import KEY, hold_still, prior_weights
+from . import host
+from .held_still import KEY, MovedStill, hold_still, prior_weights
 from .held_still import hold as bind
 from .padded_still import build_anchor
 from .still_fit import fit_image, kept_places
@@ -93,6 +94,10 @@ def hold(
     anchor = None
     if moved is not None:
         anchor = build_anchor(still, moved, wishes, kept)
-    held, start = hold_still(core, small, anchor, wishes.length, prior_weights(core, wishes), kept)
-    latent = {"samples": start} if anchor is None else {"samples": start, KEY: anchor}
+    count = host.Progress(wishes.length).through
+    prior = prior_weights(core, wishes)
+    held, start = hold_still(core, small, anchor, wishes.length, prior, kept, count)
+    latent: dict[str, Any] = {"samples": start}
+    if anchor is not None:
+        latent[KEY] = MovedStill(anchor, held.still[0])
     return bind(positive, held), bind(negative, held), latent

@@ -5,6 +5,7 @@ comparing the sampler's sigmas with the batch's, which fails where every frame o
 own copy (later hosts compare with the first one).
 """
 
+import math
 from typing import Any
 
 import comfy.model_base
@@ -25,13 +26,27 @@ class FrameBatch(comfy.model_base.BaseModel):
         """Return the bytes that a forward needs beside the weights, as the network itself says.
 
         Args:
-            input_shape: ``[branches * F, C, h, w]``.
+            input_shape: ``[branches * F, C, h, w]``; of any other LATENT, until it is refused.
             cond_shapes: Not needed.
         """
         del cond_shapes
         network: Any = self.diffusion_model
-        frames, _, height, width = input_shape
-        return network.get_submodule(network.part).memory_required(frames * height * width)
+        places = math.prod(input_shape) // input_shape[1]
+        return network.get_submodule(network.part).memory_required(places)
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Return what the network is called with, beside the noisy latents.
+
+        Raises:
+            ValueError: If the conditioning is for a part of the frame.
+        """
+        area, noise = kwargs.get("area"), kwargs["noise"]
+        if area is not None and any(a < b for a, b in zip(area, noise.shape[-2:], strict=False)):
+            raise ValueError(
+                "areas of a conditioning are for pictures, and this model reads the whole frame: "
+                "take the Set Area node away, or paint a mask (Conditioning Set Mask, default)"
+            )
+        return super().extra_conds(**kwargs)
 
     def keep_text(self) -> KeptText:
         """Return a keeper for one sampling; hooks of a conditioning may patch the weights."""

@@ -62,7 +62,11 @@ class TRIPSampler:
                 ),
                 "sampler_name": (
                     _first(host.sampler_names(), "ddim"),
-                    {"tooltip": "How the noise is taken away. ddim belongs to ddim_uniform."},
+                    {
+                        "tooltip": "How the noise is taken away. ddim belongs to ddim_uniform. "
+                        "heun and dpm_2_ancestral lose the clip where steps are few: take heunpp2 "
+                        "or dpm_2."
+                    },
                 ),
                 "scheduler": (
                     _first(host.scheduler_names(), "ddim_uniform"),

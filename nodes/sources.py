@@ -93,8 +93,12 @@ def source(images: Tensor | None, latent: Any, vae: Any, video: Any) -> Source:
 
 
 def _loaded(video: Any) -> Source:
+    from .video_source import channels_apart
+
     parts = video.get_components()
-    return replace(from_images(parts.images), fps=float(parts.frame_rate), audio=parts.audio)
+    own = "get_stream_source" in vars(type(video))  # others may write a file to have a source
+    audio = channels_apart(parts.audio, video.get_stream_source() if own else None)
+    return replace(from_images(parts.images), fps=float(parts.frame_rate), audio=audio)
 
 
 def from_images(images: Tensor) -> Source:

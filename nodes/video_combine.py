@@ -66,7 +66,8 @@ class VideoCombine:
                         "default": -1, "min": -1, "max": 63,
                         "tooltip": "Quality: lower is better and larger. -1 takes the format's own "
                         "good value (H.264 18, H.265 20, VP9 20, AV1 26, WebP quality 90). 0 makes "
-                        "a WebP lossless. GIF, PNG, ProRes and FFV1 have no such choice.",
+                        "a WebP lossless. H.264 and H.265 end at 51: more is 51. GIF, PNG, ProRes "
+                        "and FFV1 have no such choice.",
                     },
                 ),
                 "pixel_format": (
@@ -126,7 +127,14 @@ class VideoCombine:
                 "latent": ("LATENT", {"tooltip": "Or their latents; they need the vae."}),
                 "vae": ("VAE", {"tooltip": "Decodes the latents."}),
                 "video": ("VIDEO", {"tooltip": "Or a video, with its rate and sound."}),
-                "audio": ("AUDIO", {"tooltip": "Sound for the clip, instead of a video's own."}),
+                "audio": (
+                    "AUDIO",
+                    {
+                        "tooltip": "Sound for the clip, instead of a video's own: the first of a "
+                        "batch. 1, 2 or 6 channels stay as they are; any other number is mixed to "
+                        "one."
+                    },
+                ),
             },
             "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }  # fmt: skip

@@ -3,7 +3,8 @@
 A host may trim, crop, turn or convert what the file behind a VIDEO holds, each version in its own
 way. So the file must be as long and as large as the VIDEO says it is, and the host's own reader is
 tried on it, with noise in the place of the pictures: what it makes of the noise must be, bit for
-bit, what is made of frames here. It reads the rate and the sound on that occasion.
+bit, what is made of frames here. It reads the rate and the sound on that occasion; sound that it
+did not take apart is read here.
 """
 
 from collections.abc import Iterator
@@ -47,9 +48,36 @@ def streamed(video: Any) -> Source | None:
             return None
     except _OTHERWISE:
         return None
+    audio = channels_apart(parts.audio, path)
     return Source(
-        num_frames, lambda: _frames(path), False, fps=float(parts.frame_rate), audio=parts.audio
+        num_frames, lambda: _frames(path), False, fps=float(parts.frame_rate), audio=audio
     )
+
+
+def channels_apart(audio: dict[str, Any] | None, path: Any) -> dict[str, Any] | None:
+    """Return the AUDIO that a host read from a file, with a row for each channel, in -1..1.
+
+    PCM and FLAC lie in a file as integers, the channels by turns, and hosts may take them for one
+    channel, as they lie. AUDIO that is just that is read again; other AUDIO (AAC and Opus have rows
+    of their own) is returned as it is.
+    """
+    if audio is None or not isinstance(path, str) or not Path(path).is_file():
+        return audio
+    try:
+        with av.open(path) as container:
+            for stream in container.streams.audio:
+                if stream.format.name == "fltp":
+                    continue
+                container.seek(0)
+                frames = list(container.decode(stream))
+                as_it_lies = np.concatenate([frame.to_ndarray() for frame in frames], 1)
+                if np.array_equal(audio["waveform"].numpy(), as_it_lies[None]):
+                    resampler = av.AudioResampler(format="fltp")
+                    rows = [r.to_ndarray() for f in (*frames, None) for r in resampler.resample(f)]
+                    return {**audio, "waveform": torch.from_numpy(np.concatenate(rows, 1))[None]}
+    except _OTHERWISE:
+        pass
+    return audio
 
 
 class _Rehearsal:

@@ -1,5 +1,6 @@
 """What every frame of a clip is held to: the still, moved, with the places an artist keeps."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from .nn.motion_field import StillMotion, frame_flow
 
 #: Frames that are encoded at a time: all of them fall out of a CPU's caches, layer by layer.
 _AT_ONCE = 2
+#: Passes frames through, to count them; what it raises ends the work on them.
+Watch = Callable[[Iterator[Tensor]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +72,21 @@ class Anchor:
         return frames if kept is None else _kept_as_first(frames, kept[0])
 
     def latents(
-        self, encode: Callable[[Tensor], Tensor], still: Tensor | None = None
+        self,
+        encode: Callable[[Tensor], Tensor],
+        still: Tensor | None = None,
+        watch: Watch = iter,
     ) -> tuple[Tensor, Tensor]:
         """Return the moved still as latents ``[F, C, h, w]``, and where to trust them.
 
         Args:
             encode: Pixels -1..1, ``[F, 3, H, W]``, to latents.
             still: See ``frames``.
+            watch: Passes the frames through as they are made and encoded.
         """
-        pixels = torch.stack(list(self.frames(still))) * 2 - 1
-        latents = torch.cat([encode(part) for part in pixels.split(_AT_ONCE)])
+        frames = watch(self.frames(still))
+        parts = iter(lambda: list(itertools.islice(frames, _AT_ONCE)), [])
+        latents = torch.cat([encode(torch.stack(part) * 2 - 1) for part in parts])
         return latents, self.visibility((latents.shape[-2], latents.shape[-1]))
 
     def visibility(self, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,10 @@ from float with one rounding (see ``planes``).
 """
 
 import contextlib
+import io
 import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -124,11 +127,14 @@ class Extras:
         metadata: Texts by name, stored where each container keeps them.
         sound: What is heard; for containers with an audio codec.
         plays: How often an animated picture plays; 0 is for ever. Videos hold no such number.
+        check: Called time and again while frames that waited for the last one are encoded; what it
+            raises ends that.
     """
 
     metadata: dict[str, str] = field(default_factory=dict)
     sound: Sound | None = None
     plays: int = 0
+    check: Callable[[], object] = lambda: None
 
 
 class FrameFile(Protocol):
@@ -239,13 +245,18 @@ class PillowFile:
     def close(self) -> None:
         """Write all frames; those equal to the one before become a longer time of that one."""
         if self._format.container == "GIF":
-            palette = _common_palette(self._frames)
-            self._frames = [frame.quantize(palette=palette) for frame in self._frames]
+            palette = _watched(lambda: _common_palette(self._frames), self._extras.check)
+            for index, frame in enumerate(self._frames):
+                self._extras.check()
+                self._frames[index] = frame.quantize(palette=palette)
         # Times are rounded as ends, not as lengths, so that a long clip keeps its pace; GIF
         # counts hundredths of a second, WebP and APNG thousandths.
         unit = 10 if self._format.container == "GIF" else 1
         ends = [round(i * 1000 / self._fps / unit) * unit for i in range(len(self._frames) + 1)]
-        with open(self._path, "xb") as file:
+        for frame in self._frames:
+            frame.seek = _checked(self._extras.check, frame.seek)
+        with _CheckedFile(io.FileIO(self._path, "xb")) as file:
+            file.check = self._extras.check
             self._frames[0].save(
                 file,
                 format=self._format.container,
@@ -267,6 +278,42 @@ class PillowFile:
         if self._format.container != "GIF":
             return {"loop": plays}
         return {} if plays == 1 else {"loop": max(plays - 1, 0)}
+
+
+# Pillow turns to each frame once or twice by ``seek`` before it writes the first one; it encodes
+# a WebP while it does so, the others between calls of ``write``.
+
+
+class _CheckedFile(io.BufferedWriter):
+    """A file that calls ``check`` before it takes bytes."""
+
+    check: Callable[[], object]
+
+    def write(self, buffer: Any, /) -> int:
+        """Write, unless ``check`` raises."""
+        self.check()
+        return super().write(buffer)
+
+
+def _watched(work: Callable[[], Image.Image], check: Callable[[], object]) -> Image.Image:
+    """Return what ``work`` returns; ``check`` is called while it takes long.
+
+    A palette of noisy pictures takes Pillow 20 seconds. What ``check`` raises does not wait for it.
+    """
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(work)
+    pool.shutdown(wait=False)
+    while not wait([result], timeout=0.1).done:
+        check()
+    return result.result()
+
+
+def _checked(check: Callable[[], object], seek: Callable[[int], None]) -> Any:
+    def checked(frame: int) -> None:
+        check()
+        seek(frame)
+
+    return checked
 
 
 def _common_palette(frames: list[Image.Image]) -> Image.Image:

@@ -279,7 +279,7 @@ def _nearest_sizes(height: int, width: int) -> list[tuple[int, int]]:
     cropped = _within(short, min(long, int(MAX_ASPECT * short)))
     stretched = _within(max(short, math.ceil(long / MAX_ASPECT)), long)
     sizes = dict.fromkeys((cropped, stretched))
-    return [size[::-1] if height > width else size for size in sizes]
+    return [(b, a) if height > width else (a, b) for a, b in sizes]
 
 
 def _within(short: int, long: int) -> tuple[int, int]:

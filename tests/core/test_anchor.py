@@ -1,5 +1,6 @@
 """Laws of the anchor: the still, moved, with kept places."""
 
+import pytest
 import torch
 
 from trip_core.anchor import Anchor
@@ -46,3 +47,35 @@ def test_overscan_never_leaves_the_picture():
     assert anchor.view < 1
     assert anchor.visibility((16, 24)).min() > 0.99
     assert len(list(anchor.frames())) == 4
+
+
+def test_latents_are_encoded_in_parts_as_the_frames_come():
+    anchor, seen, encoded = Anchor(picture(), panning(), 5), [], []
+
+    def watched(frames):
+        for frame in frames:
+            seen.append(len(encoded))
+            yield frame
+
+    def encode(pixels):
+        encoded.append(len(pixels))
+        return pixels[..., ::8, ::8]
+
+    latents, visibility = anchor.latents(encode, watch=watched)
+    assert seen == [0, 0, 1, 1, 2] and encoded == [2, 2, 1]
+    assert visibility.shape == (1, 1, 5, 8, 12)
+    whole = torch.stack(list(anchor.frames())) * 2 - 1
+    assert torch.equal(latents, whole[..., ::8, ::8])
+
+
+def test_encoding_ends_where_the_watcher_raises():
+    encoded = []
+
+    def cancelled(frames):
+        yield from (next(frames) for _ in range(4))
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        anchor = Anchor(picture(), panning(), 400)
+        anchor.latents(lambda pixels: encoded.append(1) or pixels, watch=cancelled)
+    assert len(encoded) == 2

@@ -1,6 +1,7 @@
 """VIDEO out of Video Combine and into it, and into the host's own node."""
 
 import av
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +56,39 @@ def test_a_loaded_video_keeps_its_rate_and_sound(comfy):
         stream = container.streams.audio[0]
         heard = sum(frame.samples for frame in container.decode(stream)) / stream.rate
     assert heard == pytest.approx(0.4, abs=0.06)
+
+
+def test_channels_stay_apart_on_every_way(comfy):
+    left, right = (torch.sin(torch.arange(22050) * pitch) * 0.4 for pitch in (0.02, 0.05))
+    sound = Extras(sound=Sound(torch.stack([left, right]), 44100))
+    frames = torch.rand(5, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    mov, mkv = CODECS["mov (ProRes)"].format, CODECS["mkv (FFV1 lossless)"]
+    for name, format in (("in.mov", mov), ("in.mkv", mkv.with_choices(pixel_format="yuv420p"))):
+        with VideoWriter(comfy.base / "input" / name, 12.5, format, sound) as file:
+            file.add(frames)
+    lossless = {"format": "mkv (FFV1 lossless)", "save_workflow": False}
+    graph = {
+        "1": node("LoadVideo", file="in.mov"),
+        "2": combine(video=["1", 0], format="mov (ProRes)", filename_prefix="a/1"),
+        "3": combine(video=["2", 0], filename_prefix="a/2", **lossless),
+        "4": combine(video=["3", 0], filename_prefix="a/3", **lossless),
+        "5": node("LoadVideo", file="in.mkv"),
+        "6": combine(video=["5", 0], filename_prefix="a/4", **lossless),
+        "7": node("SaveVideo", video=["2", 0], filename_prefix="a/5", format="auto", codec="auto"),
+        "8": node("SaveVideo", video=["3", 0], filename_prefix="a/6", format="mp4", codec="h264"),
+    }
+    comfy.outputs(graph)
+    written = sorted((comfy.base / "output" / "a").iterdir())
+    assert [path.name[0] for path in written] == list("123456")
+    for path in written:
+        with av.open(str(path)) as container:
+            resampler = av.AudioResampler(format="fltp")
+            sounds = container.decode(audio=0)
+            rows = [row.to_ndarray() for f in sounds for row in resampler.resample(f)]
+        heard = torch.from_numpy(np.concatenate(rows, 1))[:, 4000:16000].float()
+        hertz = torch.fft.rfft(heard).abs().argmax(1) * 2 * np.pi / 12000
+        assert (hertz - torch.tensor([0.02, 0.05])).abs().max() < 0.001, path.name
+        assert (heard.std(1) * 2**0.5 - 0.4).abs().max() < 0.02, path.name
 
 
 @pytest.mark.parametrize("format", ["mp4 (H.264)", "webm (VP9)"])

@@ -50,14 +50,41 @@ WRONG = {
         {"1": {"model_name": "tiny_paper.safetensors"}, "5": {"fit": "overscan"}},
         "this TRIP has none; choose crop, pad or stretch",
     ),
+    "a shape that is too long (names the nearest two)": (
+        {"5": {"width": 301, "height": 17}}, "crop it to 136x17 or scale it to 301x38",
+    ),
     "another graph's LATENT": ({"6": {"latent": ["e", 0]}}, "the LATENT of the same Image Noise"),
+    "a video's LATENT": ({"6": {"latent": ["v", 0]}}, "the LATENT of the same Image Noise"),
+    "an area": ({"6": {"positive": ["a", 0]}}, "areas of a conditioning are for pictures"),
+    "a picture's LATENT into TRIP Decode": (
+        {"7": {"latent": ["e", 0]}}, "this VAE decodes latents of 16 channels; the LATENT's have 4",
+    ),
+    "a video's LATENT into Video Combine": (
+        {"8": {"images": None, "latent": ["v", 0], "vae": ["1", 2]}}, "this VAE decodes pictures",
+    ),
+    "a LATENT that was flipped": ({"7": {"latent": ["l", 0]}}, "the frames after TRIP Decode"),
+    "a LATENT that was turned": ({"7": {"latent": ["r", 0]}}, "the frames after TRIP Decode"),
+    "a LATENT that was scaled": ({"7": {"latent": ["u", 0]}}, "the frames after TRIP Decode"),
 }  # fmt: skip
+
+
+#: Nodes that the cases connect.
+OTHERS = {
+    "e": node("EmptyLatentImage", width=64, height=64, batch_size=2),
+    "v": node("EmptyHunyuanLatentVideo", width=80, height=64, length=9, batch_size=1),
+    "a": node(
+        "ConditioningSetArea", conditioning=["5", 0], width=64, height=64, x=0, y=0, strength=1.0
+    ),
+    "l": node("LatentFlip", samples=["6", 0], flip_method="y-axis: horizontally"),
+    "r": node("LatentRotate", samples=["6", 0], rotation="90 degrees"),
+    "u": node("LatentUpscaleBy", samples=["6", 0], upscale_method="bilinear", scale_by=2.0),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_gives_one_sentence(comfy, case):
     changes, words = WRONG[case]
-    graph = whole() | {"e": node("EmptyLatentImage", width=64, height=64, batch_size=2)}
+    graph = whole() | OTHERS
     for key, inputs in changes.items():
         graph[key]["inputs"].update(inputs)
         graph[key]["inputs"] = {k: v for k, v in graph[key]["inputs"].items() if v is not None}

@@ -5,11 +5,15 @@ from abc import ABCMeta, abstractmethod
 from fractions import Fraction
 from types import ModuleType, SimpleNamespace
 
+import av
 import pytest
 import torch
 
 from tests.nodes.test_video_combine import clip
+from tests.nodes.test_video_source import HostVideo
 from trip_core.codecs import CODECS
+from trip_core.encoders import Extras
+from trip_core.sound import Sound
 from trip_core.video_io import VideoWriter
 
 OLD = ("get_components", "save_to")
@@ -32,19 +36,27 @@ def write(request, part, monkeypatch, tmp_path):
 
         save_to, as_trimmed = handed_on("saved"), handed_on("trimmed")
 
+    class FromFile(HostVideo):
+        def get_components(self):
+            with av.open(self.file) as container:
+                return self.get_components_internal(container)
+
+        def save_to(self, path, **named):
+            return ("copied", path, named)
+
     for name, content in {
         "comfy_api": {},
         "comfy_api.input": {"VideoInput": base},
-        "comfy_api.input_impl": {"VideoFromComponents": FromComponents, "VideoFromFile": str},
+        "comfy_api.input_impl": {"VideoFromComponents": FromComponents, "VideoFromFile": FromFile},
         "comfy_api.util": {"VideoComponents": SimpleNamespace},
     }.items():
         module = ModuleType(name)
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
 
-    def run(images, name, fps=12.5):
+    def run(images, name, fps=12.5, sound=None):
         path = tmp_path / f"clip{CODECS[name].suffix}"
-        with VideoWriter(path, fps, CODECS[name].format) as writer:
+        with VideoWriter(path, fps, CODECS[name].format, Extras(sound=sound)) as writer:
             writer.add(images.movedim(-1, 1))
         return part("animation_video").animation_video(path, fps)
 
@@ -75,4 +87,17 @@ def test_equal_frames_are_all_there(write, name, fps):
 
 
 def test_files_are_left_to_the_host(write):
-    assert write(clip(2), "mp4 (H.264)").endswith("clip.mp4")
+    video = write(clip(2), "mp4 (H.264)")
+    assert type(video).__name__ == "FromFile" and video.file.endswith("clip.mp4")
+
+
+@pytest.mark.parametrize("name", ["mov (ProRes)", "mkv (FFV1 lossless)"])
+def test_files_for_editing_keep_their_channels_and_can_be_saved(write, name):
+    left = torch.sin(torch.arange(17640) / 40) * 0.4
+    heard = torch.stack([left, -left / 2])
+    video = write(clip(), name, sound=Sound(heard, 44100))
+    waveform = video.get_components().audio["waveform"]
+    assert waveform.shape == (1, 2, 17640) and (waveform[0] - heard).abs().max() < 1e-4
+    assert video.save_to("a.mp4", codec="h264") == ("saved", 5, ("a.mp4",), {"codec": "h264"})
+    suffix = CODECS[name].suffix
+    assert video.save_to(f"a{suffix}", metadata={}) == ("copied", f"a{suffix}", {"metadata": {}})

@@ -66,6 +66,56 @@ def test_video_latents_are_written_whole(nodes, folder):
 
 def test_a_latent_that_was_cut_is_refused(nodes, folder, part):
     del folder
-    cut = latent(3, 4, 4, 5) | {part("held_still").KEY: type("Motion", (), {"num_frames": 5})()}
     with pytest.raises(ValueError, match="holds 3 frames but its motion is of 5"):
-        nodes["TRIP_Decode"]().decode(cut, FrameVAE(), "mirror")
+        nodes["TRIP_Decode"]().decode(moving(part, latent(3, 4, 4, 5), 5), FrameVAE(), "mirror")
+
+
+def moving(part, held, num_frames):
+    """Return a LATENT that knows of a still in motion, whose latent its first frame was."""
+    anchor = type("Motion", (), {"num_frames": num_frames})()
+    moved = part("held_still").MovedStill(anchor, held["samples"][0].clone())
+    return {**held, part("held_still").KEY: moved}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x[..., :3], r"\[4, 6, 3\] .* made \[4, 6, 6\]"),
+        (lambda x: x.repeat_interleave(2, -1), r"\[4, 6, 12\] .* made \[4, 6, 6\]"),
+        (lambda x: x[:, :3], r"\[3, 6, 6\] .* made \[4, 6, 6\]"),
+        (lambda x: x[:, :, None], r"\[4, 1, 6, 6\] .* made \[4, 6, 6\]"),
+        (lambda x: x.flip(-1) + 0.01, "flipped or turned"),
+        (lambda x: x.flip(-2), "flipped or turned"),
+        (lambda x: x.rot90(1, (-2, -1)), "flipped or turned"),
+        (lambda x: x.rot90(2, (-2, -1)), "flipped or turned"),
+    ],
+)
+def test_what_the_stills_own_pixels_cannot_follow_is_sent_behind_decode(part, change, words):
+    made = moving(part, latent(3, 4, 6, 6), 3)
+    decoded = part("decode").decoded
+    assert decoded(made, FrameVAE()).num_frames == 3
+    with pytest.raises(ValueError, match=f"{words}.*after TRIP Decode"):
+        decoded({**made, "samples": change(made["samples"])}, FrameVAE())
+
+
+def test_a_sampled_first_frame_is_never_taken_for_a_flipped_one(part):
+    made = moving(part, latent(3, 4, 6, 6), 3)
+    symmetrical = made["samples"][0] + made["samples"][0].flip(-1)
+    made[part("held_still").KEY].still.copy_(symmetrical)
+    for first in (symmetrical, symmetrical.flip(-1), torch.randn(4, 6, 6)):
+        samples = torch.stack((first, *made["samples"][1:]))
+        assert part("decode").decoded({**made, "samples": samples}, FrameVAE()).num_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2, 4, 4, 5), "latents of 16 channels; the LATENT's have 4"),
+        ((1, 16, 3, 4, 5), "decodes pictures; the LATENT is a video"),
+    ],
+)
+def test_another_models_latent_is_named(part, shape, words):
+    vae = type("Pictures", (FrameVAE,), {"latent_channels": 16, "latent_dim": 2})()
+    with pytest.raises(ValueError, match=words):
+        part("decode").decoded(latent(*shape), vae)
+    assert part("decode").decoded(latent(2, 16, 4, 5), vae).num_frames == 2

@@ -68,6 +68,27 @@ def test_painted_places_are_the_stills_at_any_strength(
     assert (x0 - still)[..., -2:, :].abs().max() > 0.1  # the rest is free
 
 
+def test_cancel_leaves_before_the_end(part, core, wishes):
+    counted = []
+
+    def cancelled(frames):
+        for frame in frames:
+            counted.append(1)
+            if len(counted) == 3:
+                raise InterruptedError
+            yield frame
+
+    if core.motion is None:
+        pytest.skip("one picture is encoded")
+    still = part("still_fit").fit_image(wishes.image, 0, 0, "crop")
+    small, prior = fit_to_model(core, still), part("held_still").prior_weights(core, wishes)
+    with torch.no_grad(), pytest.raises(InterruptedError):
+        moved = estimate_motion(core, small, core.text.encode(["the camera pans left"]))
+        anchor = part("padded_still").build_anchor(still, moved, replace(wishes, length=400), None)
+        part("held_still").hold_still(core, small, anchor, 400, prior, None, cancelled)
+    assert len(counted) == 3
+
+
 def test_painted_places_follow_the_view(core, hold, wishes):
     mask = torch.zeros(1, 96, 80)
     mask[:, :24] = 1  # what overscan leaves out counts no more

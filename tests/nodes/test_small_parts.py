@@ -196,6 +196,13 @@ def test_the_still_comes_from_one_place(part, still, image, words):
         part("apply_noise_prior").still_latent(still, image, None)
 
 
+def test_colours_hidden_under_alpha_stay_hidden(part):
+    vae = type("Pixels", (), {"encode": lambda _, pixels: pixels.movedim(-1, 1)})()
+    image = torch.tensor([1.0, 0.0, 0.0, 0.25]).expand(1, 8, 8, 4)
+    latent = part("apply_noise_prior").still_latent(None, image, vae)
+    assert latent[0, :, 0, 0].tolist() == [1.0, 0.75, 0.75]
+
+
 # Animation Report
 
 

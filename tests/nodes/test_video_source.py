@@ -118,6 +118,41 @@ def test_a_file_is_read_frame_by_frame(part, tmp_path, name, sound):
     assert_streams(part("sources").source, HostVideo(path))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "auto"])  # read frame by frame, and whole
+@pytest.mark.parametrize("name", ["mkv (FFV1 lossless)", "mov (ProRes)"])
+def test_channels_of_pcm_and_flac_stay_apart(part, tmp_path, name, pixel_format, channels):
+    if name not in available_codecs():
+        pytest.skip("this FFmpeg cannot write it")
+    if name == "mov (ProRes)" and pixel_format != "auto":
+        pytest.skip("ProRes has no such pixels")
+    pitches = torch.arange(1, channels + 1)[:, None] / 40
+    heard = torch.sin(torch.arange(4 * 3528) * pitches) * 0.4
+    sound = Sound(heard, 44100)
+    path = written(tmp_path / f"c{CODECS[name].suffix}", name, pixel_format, frames=4, sound=sound)
+    clip = part("sources").source(None, None, None, HostVideo(path))
+    assert clip.held == (pixel_format == "auto")
+    waveform = clip.audio["waveform"]
+    assert waveform.dtype == torch.float32 and waveform.shape == (1, *heard.shape)
+    assert (waveform[0] - heard).abs().max() < 1e-4
+    assert clip.audio["sample_rate"] == 44100
+
+
+def test_sound_that_is_not_as_it_lies_in_the_file_is_the_hosts(part, tmp_path):
+    sound = Sound(torch.stack([TONE.waveform[0], -TONE.waveform[0]]), 44100)
+    path = written(tmp_path / "c.mov", "mov (ProRes)", frames=3, sound=sound)
+    quiet = {"waveform": torch.zeros(1, 1, 21168, dtype=torch.int16), "sample_rate": 44100}
+
+    class Muted(HostVideo):
+        get_stream_source = HostVideo.get_stream_source
+
+        def get_components(self):
+            parts = HostVideo.get_components(self)
+            return SimpleNamespace(**{**vars(parts), "audio": quiet})
+
+    assert part("sources").source(None, None, None, Muted(path)).audio is quiet
+
+
 def test_a_file_that_does_not_say_how_many_frames_it_holds(part, tmp_path):
     path = written(tmp_path / "whole.mp4")
     options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
