@@ -12,14 +12,14 @@ CODE = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from trip_core.allocator import keep_freed_memory
-import torch
+import numpy
 if sys.argv[2] == "keep":
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 # Blocks of 20 MiB, four at a time, over and over: as a network's layers do.
 def layers():
-    return len([torch.ones(5 * 2**20) for _ in range(4)])
+    return len([numpy.ones(5 * 2**20, numpy.float32) for _ in range(4)])
 for _ in range(10):  # a heap grows a few times before it fits
     layers()
 before = faults()

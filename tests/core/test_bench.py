@@ -33,6 +33,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(bench_networks, "SIZES", sizes)
     monkeypatch.setattr(bench, "SIZES", sizes)
     monkeypatch.setattr(bench, "clip_seconds", lambda *_: {"sample": 1.0})
+    monkeypatch.setattr(bench, "world_rate", lambda *_: 3.0)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -49,8 +50,12 @@ def test_reports_ratios_of_one_run(capsys):
     assert rows["ours float32"]["error"] < 1e-5 < rows["ours bfloat16"]["error"] < 0.1
     assert 0 <= report["prior_and_fusion_share"]["middle"] < 1
     assert 0 < report["prior_and_fusion_operations"]["middle"] < 1
-    assert report["world_clips_per_second"] > 0
+    assert report["world_clips_per_second"] == 3
     assert "| middle | ours float32 |" in bench.to_markdown(report)
+
+
+def test_the_world_is_timed():
+    assert 0.05 < bench.world_rate(torch.device("cpu"), rounds=1, clips=1) < 1000
 
 
 @pytest.mark.usefixtures("tiny")
