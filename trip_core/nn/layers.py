@@ -38,19 +38,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool
         bias: ``[out_features]``.
         gelu: Return the exact GELU of the result.
     """
+    rows = input.numel() // max(input.shape[-1], 1)
     fast = (
         input.device.type == "cpu"
         and input.dtype == weight.dtype
-        and input.numel() > 0
+        and rows > (_FEW if input.dtype == torch.float32 else 0)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
     learns = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in (input, weight, bias)
     )
-    rows = input.numel() // max(input.shape[-1], 1)
-    if rows <= _FEW and input.dtype == torch.float32:
-        fast = False
     if fast and not learns and _FUSED is not None and _FUSED_DTYPES.get(input.dtype):
         return _FUSED(input, weight, bias, "gelu" if gelu else "none", [], "none")
     if fast and _FLOAT32_BY_ONEDNN and input.dtype == torch.float32 and rows % _IMAGES == 0:
