@@ -55,7 +55,7 @@ examples:
   python -m trip_core evaluate-embedded --quick --out quick/
       a small part of all figures; writes quick/card.md, card.json and contact sheets
   python -m trip_core evaluate-embedded --check
-      all figures, in half an hour; ends with 1 if the model must not be shipped"""
+      all figures; ends with 1 if the model must not be shipped"""
     add = command.add_argument
     add("--check", action="store_true", help="exit with 1 if the model must not be shipped")
     add("--out", default="output/evaluation", help="folder for the card and contact sheets")
