@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from trip_core.bench import in_turns
-from trip_core.checkpoint import EMBEDDED, read_config
+from trip_core.checkpoint import read_config
 from trip_core.fusion import TemporalNoiseFusion
 from trip_core.training.bank import BankConfig
 from trip_core.training.config import StageConfig
@@ -29,6 +29,7 @@ from trip_core.training.optimizer import learning_rate_share, make_optimizer
 from trip_core.training.sheet import HELD_OUT
 from trip_core.training.task import Batch, TaskContext, seeded
 from trip_core.training.trip import TripOptions, TripTask
+from trip_core.trip_file import EMBEDDED
 
 PATCHES = 1, 2, 4
 BATCH, RATE = 8, 2e-3  # as a fusion is trained

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from tests.host.conftest import PACK, find_hosts, prepare, python_of
-from trip_core.dynamicrafter_file import TEXT, VISION
+from trip_core.dynamicrafter_names import TEXT, VISION
 from trip_core.schedule import dynamic_rescale
 from trip_core.tensor_files import read_tensors, write_tensors
 

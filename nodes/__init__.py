@@ -1,6 +1,6 @@
 """The nodes of the pack; the only package here that may import ComfyUI."""
 
-from . import host
+from . import host, host_model_folder
 from .animation_report import AnimationReport
 from .apply_noise_prior import ApplyNoisePrior
 from .decode import TRIPDecode
@@ -11,7 +11,7 @@ from .sampler import TRIPSampler
 from .video_combine import VideoCombine
 
 if host.is_present():
-    host.register_model_folder()
+    host_model_folder.register_model_folder()
 
 #: Node id -> class, and node id -> the name an artist reads in the menu.
 NODE_CLASS_MAPPINGS: dict[str, type] = {

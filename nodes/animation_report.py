@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..trip_core.metrics.by_frame import frame_series
-from . import host
+from . import host, host_targets
 from .report_plot import draw_series
 from .sources import without_alpha
 
@@ -51,6 +51,6 @@ class AnimationReport:
         series = frame_series(picture[0], host.Progress(len(images)).through(frames))
         plot = torch.from_numpy(np.asarray(draw_series(series), dtype=np.float32) / 255)[None]
         return {
-            "ui": {"text": (str(series),), "images": host.show(plot)},
+            "ui": {"text": (str(series),), "images": host_targets.show(plot)},
             "result": (str(series), plot),
         }

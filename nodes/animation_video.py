@@ -1,5 +1,6 @@
 """A written clip as the host's VIDEO type, animated pictures and picture sequences included."""
 
+import importlib.util
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..trip_core.video_io import read_still, read_video
+from ..trip_core.stills import read_still
+from ..trip_core.video_io import read_video
 from .video_source import channels_apart
 
 #: Endings that the host's own VIDEO reads.
@@ -19,7 +21,12 @@ _EDITING_FILES = (".mov", ".mkv")
 
 
 def animation_video(path: Path, fps: float) -> Any:
-    """Return the clip at ``path`` as VIDEO; nothing is read before it is asked for."""
+    """Return the clip at ``path`` as VIDEO; nothing is read before it is asked for.
+
+    None in a host without that type.
+    """
+    if importlib.util.find_spec("comfy_api") is None:
+        return None
     from comfy_api.input_impl import VideoFromFile
 
     if path.suffix in _EDITING_FILES:

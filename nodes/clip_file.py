@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..trip_core.codecs import CODECS, Codec
-from ..trip_core.encoders import Extras, VideoFormat
+from ..trip_core.formats import Extras, VideoFormat, check_fps
 from ..trip_core.planes import PIXEL_FORMATS
 from ..trip_core.sound import Sound
-from ..trip_core.video_io import VideoWriter, check_fps
-from . import host
+from ..trip_core.video_io import VideoWriter
+from . import host, host_targets
 from .sources import Frames, Source, sound, without_alpha
 
 #: What is shown where a browser cannot play the file itself.
@@ -97,7 +97,7 @@ def _write(
     codec, first = CODECS[wishes.codec], next(frames)
     size = (int(first.shape[1]), int(first.shape[2]))
     format = _format(codec, wishes, has_alpha=len(first) == 4)
-    place = host.target(wishes.prefix, codec.suffix, size, wishes.keep)
+    place = host_targets.target(wishes.prefix, codec.suffix, size, wishes.keep)
     progress = host.Progress(num_frames)
     extras = Extras(texts, heard, wishes.plays, check=lambda: progress.step(0))
     writers = [VideoWriter(place.path, fps, format, extras)]
@@ -105,7 +105,7 @@ def _write(
     if not codec.plays(format):
         name = place.path.name.rsplit("_", 2)[0]  # without its number
         prefix = str(Path(place.subfolder, f"{name}_preview"))
-        shown = host.target(prefix, _PROXY.suffix, size, keep=False)
+        shown = host_targets.target(prefix, _PROXY.suffix, size, keep=False)
         writers.append(VideoWriter(shown.path, fps, _PROXY.format, Extras(sound=heard)))
     pictures = []  # of the workflow, beside a file that cannot bring it back
     if texts and not codec.carries_workflow:
@@ -159,7 +159,7 @@ def _all_or_none(writers: list[VideoWriter]) -> Iterator[None]:
         raise
 
 
-def _entries(place: host.Target, shown: host.Target, num_frames: int) -> list[dict]:
+def _entries(place: host_targets.Target, shown: host_targets.Target, num_frames: int) -> list[dict]:
     """Return what the node shows: the file, its stand-in, or the pictures of a sequence."""
     if not place.path.is_dir():
         return [shown.entry]

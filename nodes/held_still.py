@@ -10,7 +10,7 @@ from ..trip_core.anchor import Anchor, Watch
 from ..trip_core.nn.unet3d import TextKeysValues
 from ..trip_core.pipeline import Model
 from ..trip_core.prior import PriorWeights, keep
-from ..trip_core.stills import check_still_size
+from ..trip_core.sizes import check_still_size
 from .kept_text import KeptText
 from .wishes import Wishes
 

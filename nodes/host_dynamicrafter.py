@@ -13,7 +13,8 @@ import comfy.model_patcher
 import torch
 from torch import Tensor
 
-from ..trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
+from ..trip_core.dynamicrafter_file import load_dynamicrafter
+from ..trip_core.dynamicrafter_names import TEXT, VAE
 from ..trip_core.systems.dynamicrafter import (
     ContextKeysValues,
     DynamiCrafter,

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..trip_core.checkpoint import load_model
 from ..trip_core.diffusers_folder import encoder_tensors, load_system
 from ..trip_core.pipeline import Autoencoder, Model
+from ..trip_core.trip_file import load_model
 
 
 def load(path: Path | None, precision: str) -> tuple[Any, Any, Any]:

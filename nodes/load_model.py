@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from . import host, host_systems
+from . import host_model_folder, host_systems
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -39,7 +39,7 @@ class LoadTRIPModel:
         return {
             "required": {
                 "model_name": (
-                    host.model_names(),
+                    host_model_folder.model_names(),
                     {
                         "tooltip": "The built-in model, or what lies in models/trip: .safetensors "
                         "files of TRIP, DynamiCrafter and DreamVideo, and ModelScopeT2V or "
@@ -59,8 +59,8 @@ class LoadTRIPModel:
     @classmethod
     def IS_CHANGED(cls, model_name: str, precision: str) -> str:
         """Load again when a file changed, the model's own or an encoder's beside it."""
-        return f"{model_name} {precision} {host.model_stamp(model_name)}"
+        return f"{model_name} {precision} {host_model_folder.model_stamp(model_name)}"
 
     def load(self, model_name: str, precision: str) -> tuple[Any, Any, Any]:
         """Return the model in the host's own types."""
-        return host_systems.load(host.model_path(model_name), precision)
+        return host_systems.load(host_model_folder.model_path(model_name), precision)

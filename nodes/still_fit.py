@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..trip_core.stills import check_still_size, fit_still
+from ..trip_core.sizes import check_still_size, fit_still
 from .sources import without_alpha
 
 FITS = ("crop", "pad", "stretch", "overscan")

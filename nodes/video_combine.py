@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..trip_core.codecs import CODECS, available_codecs
 from . import host
+from .animation_video import animation_video
 from .clip_file import Wishes, write_clip
 from .sources import AUDIO_FITS, source
 
@@ -162,7 +163,7 @@ class VideoCombine:
         )
         texts = host.workflow_texts(prompt, extra_pnginfo, save_workflow)
         clip = write_clip(source(images, latent, vae, video), wishes, audio, texts)
-        return {"ui": clip.ui, "result": (host.video_from_file(clip.path, clip.fps), clip.name)}
+        return {"ui": clip.ui, "result": (animation_video(clip.path, clip.fps), clip.name)}
 
 
 def _check_format(format: str, pixel_format: str) -> None:

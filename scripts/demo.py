@@ -3,6 +3,7 @@
 Run by ``make demo``; by hand: ``python scripts/demo.py [output folder]``.
 """
 
+import argparse
 import os
 import sys
 import time
@@ -15,9 +16,11 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from trip_core.allocator import keep_freed_memory  # noqa: E402
-from trip_core.checkpoint import load_model  # noqa: E402
+from trip_core.contact_sheet import contact_sheet  # noqa: E402
 from trip_core.pipeline import animate  # noqa: E402
-from trip_core.video_io import VideoWriter, contact_sheet, read_still  # noqa: E402
+from trip_core.stills import read_still  # noqa: E402
+from trip_core.trip_file import load_model  # noqa: E402
+from trip_core.video_io import VideoWriter  # noqa: E402
 
 FRAMES, FPS = 16, 8
 SHOWN = (0, 3, 6, 9, 12, 15)
@@ -42,8 +45,10 @@ PROMPTS = {
 
 def main() -> int:
     """Write the clips and the sheet and say where they are and how long it took."""
+    parser = argparse.ArgumentParser(description="Animate the bundled stills.")
+    parser.add_argument("output", type=Path, nargs="?", default=ROOT / "output", help="folder")
+    output: Path = parser.parse_args().output
     keep_freed_memory()
-    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "output"
     output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     model = load_model()

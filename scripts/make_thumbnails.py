@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 # Nothing is downloaded: the model that ships is in the repository.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from trip_core.checkpoint import load_model  # noqa: E402
 from trip_core.pipeline import Model, animate, decode  # noqa: E402
 from trip_core.stills import read_still, to_bytes  # noqa: E402
+from trip_core.trip_file import load_model  # noqa: E402
 
 #: The browser's cards are square.
 SIDE = 400

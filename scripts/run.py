@@ -1,7 +1,7 @@
 """One file that does everything the Makefile offers, with Python alone.
 
     python scripts/run.py demo      animate three bundled stills, into output/
-    python scripts/run.py test      run the tests
+    python scripts/run.py test      run the tests, in two processes
     python scripts/run.py lint      ruff: mistakes and manners
     python scripts/run.py format    ruff: is everything formatted?
     python scripts/run.py types     pyright
@@ -39,7 +39,7 @@ GROUPS = {
 #: What each command runs, after "python".
 STEPS = {
     "demo": ["scripts/demo.py"],
-    "test": ["-m", "pytest", "tests", "-q"],
+    "test": ["-m", "pytest", "tests", "-q", "-n", "2", "--dist", "loadfile"],
     "lint": ["-m", "ruff", "check", "."],
     "format": ["-m", "ruff", "format", "--check", "."],
     "types": ["-m", "pyright"],

@@ -1,6 +1,7 @@
 """What every test shares: no network, few threads, seeded generators."""
 
 import os
+import re
 
 # Set before torch and the Hugging Face libraries are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +19,22 @@ torch.set_num_threads(1)
 def generator():
     """A CPU generator with a fixed seed."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """``--dist loadfile``: a file's tests run in one process, and so do all that ask one host."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneServerAHost(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            host = re.search(r"\[(\d+\.\d+\.\d+)", test) if file.startswith("tests/host/") else None
+            return f"ComfyUI {host[1]}" if host else file
+
+    return OneServerAHost(config, log)
 
 
 def pytest_collection_modifyitems(items):

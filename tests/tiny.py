@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from trip_core.checkpoint import save_checkpoint
-from trip_core.dynamicrafter_file import TEXT, UNET
+from trip_core.dynamicrafter_names import TEXT, UNET
 from trip_core.nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from trip_core.nn.motion import MotionConfig, MotionNetwork
 from trip_core.nn.motion_field import MOTION_PARAMETERS
@@ -70,21 +70,22 @@ def save_dynamicrafter(
     """
     with safe_open(FIXTURES / "dynamicrafter.safetensors", framework="pt") as file:
         shapes = json.loads(file.metadata()["checkpoint"])
-    tensors = _drawn(shapes, 820)
+    tensors = drawn(shapes, 820)
     tensors[f"{UNET}out.2.weight"] *= 0.5
     if epsilon:
         tensors = {k.replace("fps_embedding", "framestride_embed"): t for k, t in tensors.items()}
     else:
         tensors["scale_arr"] = dynamic_rescale(0.7, 1400).float()
     if text:
-        tensors |= {TEXT + key: t.half() for key, t in _drawn(_text_shapes(64, 3), 5).items()}
+        tensors |= {TEXT + key: t.half() for key, t in drawn(_text_shapes(64, 3), 5).items()}
     if half:
         tensors = {key: t.half() for key, t in tensors.items()}
     save_file(tensors, path, metadata={"format": "pt"})
     return path
 
 
-def _drawn(shapes, seed):
+def drawn(shapes, seed):
+    """Draw weights of these shapes, tensor after tensor in the order of their names."""
     generator, tensors = torch.Generator().manual_seed(seed), {}
     for name, shape in sorted(shapes.items()):
         noise = torch.randn(shape, generator=generator)

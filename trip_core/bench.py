@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .bench_networks import SIZES, Contestant, dynamicrafter_networks, trip_networks
-from .cli_animate import find_device
+from .cli_device import find_device
 from .models import info
 from .systems.trip import PRESETS, TRIP, TRIPConfig
 
@@ -271,8 +271,8 @@ def _trip_config(size: str) -> TRIPConfig:
 
 def clip_seconds(path: str | None, device: torch.device) -> dict[str, float]:
     """Return the seconds of each stage of one clip of 16 frames at 512 x 512."""
-    from .checkpoint import load_model
     from .pipeline import animate
+    from .trip_file import load_model
 
     started = time.perf_counter()
     try:

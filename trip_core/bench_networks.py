@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .dynamicrafter_file import UNET, released_names
+from .dynamicrafter_names import UNET, released_names
 from .nn.unet3d import VideoUNet, VideoUNetConfig
 from .systems.dynamicrafter import DynamiCrafter, DynamiCrafterConfig
 from .systems.trip import PRESETS
@@ -261,7 +261,7 @@ def official_dynamicrafter(ours: DynamiCrafter, clone: Path) -> nn.Module:
         default_fs=ours.config.pace,
         fs_condition=True,
     )
-    names = {key: name.removeprefix(UNET) for key, name in released_names(ours.config).items()}
+    names = {key: name.removeprefix(UNET) for key, name in released_names(ours).items()}
     want = network.state_dict()
     network.load_state_dict(
         {

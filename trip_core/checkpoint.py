@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors only, one file with its config in the metadata, or a diffusers folder.
+"""Checkpoints: safetensors only, one file with its config in the metadata.
 
 A file holds the parts of a model under key prefixes, ``trip.`` (the system: ``trip.unet.``,
 ``trip.fusion.``), ``motion.``, ``text.``, ``vae.``, and a JSON config per part under
@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from .tables import from_table
 from .tensor_files import (
     Header,
     first_keys,
+    misfits,
     parse_json,
     read_header,
     read_tensors,
@@ -27,18 +28,10 @@ from .tensor_files import (
     write_tensors,
 )
 
-if TYPE_CHECKING:
-    from .pipeline import Model
-
 #: The metadata key that makes a safetensors file one of ours.
 CONFIG_KEY = "trip_config"
-#: The model that ships.
-EMBEDDED = Path(__file__).parent / "embedded" / "trip-small.safetensors"
 
 Config = TypeVar("Config")
-
-
-# Files
 
 
 def save_checkpoint(
@@ -118,54 +111,12 @@ def fill_module(module: nn.Module, state: Mapping[str, Tensor], name: str) -> No
     """
     want = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     have = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    faults = [
-        f"{key!r} is {list(have[key])} but the config says {list(shape)}"
-        for key, shape in want.items()
-        if key in have and have[key] != shape
-    ]
-    faults += [f"{key!r} {list(want[key])} is missing" for key in want if key not in have]
-    faults += [f"{key!r} {list(have[key])} is not known" for key in have if key not in want]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+    if faults := misfits(want, have):
         raise ValueError(
-            f"{name} does not fit its config: {'; '.join(faults[:3])}{more}; "
-            "use the checkpoint with the config it was saved with"
+            f"{name} does not fit its config: {faults}; "
+            "give the config, or in training the stage's options, that it was saved with"
         )
     module.load_state_dict(dict(state))
-
-
-# Whole models
-
-
-def load_model(
-    path: str | os.PathLike[str] | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> "Model":
-    """Load a model ready for ``pipeline.animate``.
-
-    Args:
-        path: A checkpoint file, a folder in diffusers' layout, or None for the model that ships.
-        device: Where all parts are put.
-        dtype: Type of the system's weights; the small parts around it stay in float32.
-
-    Returns:
-        The model in eval mode; gradients are off.
-
-    Raises:
-        ValueError: If the path is not a model that can be loaded; one sentence that names why.
-    """
-    if path is None:
-        path = EMBEDDED
-        if not path.is_file():
-            raise ValueError(
-                f"the model that ships is missing ({path}); reinstall, or give one with --model"
-            )
-    if Path(path).is_dir():
-        from .diffusers_folder import load_folder
-
-        return load_folder(Path(path), device, dtype)
-    return _load_file(Path(path), device, dtype)
 
 
 def load_modules(
@@ -234,27 +185,6 @@ def describe(path: Path) -> dict[str, Any]:
     }
 
 
-def trip_info(path: Path) -> dict[str, Any]:
-    """Describe a TRIP file or folder without loading it; see ``models.info``."""
-    from .systems.trip import TRIPConfig
-
-    if path.is_dir():
-        from .diffusers_folder import folder_info
-
-        return folder_info(path)
-    facts = describe(path)
-    has, config = facts["parts"], facts["config"]
-    trip = None if "trip" not in config else TRIPConfig.from_dict(config["trip"])
-    needed = ("trip", "vae", "text", *(("motion",) if trip is not None and trip.motion else ()))
-    return {
-        **facts,
-        "kind": "TRIP checkpoint",
-        "variant": None if trip is None else trip.variant,
-        "prediction_type": None if trip is None else trip.prediction_type,
-        "missing": [part for part in needed if part not in has],
-    }
-
-
 def part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: Path) -> Config:
     """Return the config of a part of a file, ``config[part]``, as a dataclass.
 
@@ -265,38 +195,6 @@ def part_config(kind: type[Config], config: Mapping[str, Any], part: str, path: 
         return from_table(kind, config[part], f"{CONFIG_KEY}.{part}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _load_file(path: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":
-    from .nn.autoencoder import AutoencoderConfig, TinyAutoencoder
-    from .nn.motion import MotionConfig, MotionNetwork
-    from .nn.text import TextConfig, TextEncoder
-    from .pipeline import Model, SamplingDefaults
-    from .systems.trip import TRIP, TRIPConfig
-
-    config = read_config(path)
-    kinds: dict[str, Callable[[], nn.Module]] = {
-        "trip": lambda: TRIP(TRIPConfig.from_dict(config["trip"])),
-        "vae": lambda: TinyAutoencoder(part_config(AutoencoderConfig, config, "vae", path)),
-        "text": lambda: TextEncoder(part_config(TextConfig, config, "text", path)),
-        "motion": lambda: MotionNetwork(part_config(MotionConfig, config, "motion", path)),
-    }
-    missing = [name for name in ("trip", "vae", "text") if not isinstance(config.get(name), dict)]
-    if missing:
-        raise ValueError(
-            f"{path} is no whole model: the parts {', '.join(missing)} are missing; a model has "
-            f"the parts {', '.join(kinds)} (motion may be absent)"
-        )
-    known = {name: make for name, make in kinds.items() if name in config}
-    parts: dict[str, Any] = load_modules(path, known, device, {"trip": dtype})
-    return Model(
-        trip=parts["trip"],
-        vae=parts["vae"],
-        text=parts["text"],
-        motion=parts.get("motion"),
-        config=config,
-        defaults=part_config(SamplingDefaults, {"defaults": {}, **config}, "defaults", path),
-    )
 
 
 def _kind(header: Header) -> str:

@@ -7,22 +7,17 @@ arguments were found right.
 
 import argparse
 import importlib
-import importlib.util
-import io
 import json
-import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from . import cli_animate
 from .allocator import keep_freed_memory
 from .cli_options import number
+from .cli_process import Interrupt, make_streams_bear_all, show_log, signals
 
 _EXAMPLES = """\
 examples:
@@ -38,8 +33,6 @@ python -m trip_core COMMAND --help explains a command.
 """
 
 
-#: Libraries of the extra "training".
-_TRAINING = ("accelerate", "tensorboard", *(("tomli",) if sys.version_info < (3, 11) else ()))
 #: Commands that run for minutes or hours and say how far they are.
 _LOGGED = ("train", "evaluate-embedded")
 
@@ -54,17 +47,17 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, what the command says, 2 for wrong use, 130 after Ctrl-C, 141
         where what it printed has no reader any more.
     """
-    interrupt = _Interrupt()
-    _make_streams_bear_all()
+    interrupt = Interrupt()
+    make_streams_bear_all()
     try:
-        with _signals(interrupt):
+        with signals(interrupt):
             words = sys.argv[1:] if arguments is None else arguments
             options = _parser(words).parse_args(words)
             keep_freed_memory()
             importlib.import_module("torch")  # every command's; takes seconds
             interrupt.wait_no_more()
             if options.command in _LOGGED:
-                _show_log()
+                show_log()
             code = int(options.run(options) or 0)
             sys.stdout.flush()
             return code
@@ -104,41 +97,6 @@ def _info(options: argparse.Namespace) -> int:
     if facts.get("missing"):
         print(f"  not in this file: {', '.join(facts['missing'])}")
     print(json.dumps({key: facts[key] for key in ("config", "card") if key in facts}, indent=2))
-    return 0
-
-
-def _train(options: argparse.Namespace) -> int:
-    for name in _TRAINING:
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(
-                f"training needs {name}, which is not installed here; in the repository's folder, "
-                "run python -m pip install -e '.[training]'"
-            )
-    from .training.loop import TrainingDiverged
-    from .training.run import rehearse, train
-
-    try:
-        if options.rehearse is not None:
-            if options.resume or options.out is not None or options.stage is not None:
-                raise ValueError(
-                    "--rehearse runs every stage and keeps nothing; leave --resume, --out and "
-                    "--stage out"
-                )
-            names = rehearse(options.config, options.rehearse, device=options.device)
-            print(f"rehearsed, nothing kept: {', '.join(names)}")
-            return 0
-        made = train(
-            options.config,
-            resume=options.resume,
-            device=options.device,
-            out=options.out,
-            stage=options.stage,
-        )
-    except TrainingDiverged as error:
-        print(f"trip_core: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    for path in made:
-        print(path)
     return 0
 
 
@@ -211,25 +169,6 @@ examples:
     command.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _add_train(command: argparse.ArgumentParser) -> None:
-    command.set_defaults(run=_train)
-    command.epilog = """\
-examples:
-  python -m trip_core train configs/embedded.toml
-      trains the model that ships, from nothing; uses a GPU when there is one
-  python -m trip_core train configs/embedded.toml --resume
-      goes on where it was stopped, with the same numbers
-  python -m trip_core train configs/embedded-gpu.toml --rehearse 20
-      runs 20 steps of every stage and keeps nothing: does it fit, how fast is it?"""
-    add = command.add_argument
-    add("config", help="a TOML file, see configs/")
-    add("--resume", action="store_true", help="continue from the newest checkpoints of the run")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
-    add("--out", help="folder of the run; without it the configuration's")
-    add("--stage", help="train this stage only")
-    add("--rehearse", type=int, metavar="N", help="run N steps of every stage and keep nothing")
-
-
 def _add_preview(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_preview_data)
     command.epilog = """\
@@ -260,82 +199,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None] | str]
     "animate": ("animate one or more stills", cli_animate.add_arguments),
     "info": ("say what a checkpoint is, without loading it", _add_info),
     "convert": ("turn a pickled checkpoint into safetensors, running nothing", ".convert"),
-    "train": ("train models from a configuration", _add_train),
+    "train": ("train models from a configuration", ".cli_train"),
     "preview-data": ("draw clips of the world that models are trained on", _add_preview),
     "evaluate-embedded": ("measure a model and write its card", ".evaluate"),
     "bench": ("time and check the network and the stages of a clip", ".bench"),
 }
-
-
-# Around the commands
-
-
-def _make_streams_bear_all() -> None:
-    """Let nothing that is printed be an error: no closed stream, no letter that it has not."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            # Opened before all else, so that it takes the closed stream's number.
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _show_log() -> None:
-    """Let the core's log appear on stderr, one line a message."""
-    log = logging.getLogger(__package__)
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-
-
-class _Interrupt:
-    """Ctrl-C's handler. During imports it waits: there it may be lost, or leave half a library."""
-
-    def __init__(self) -> None:
-        self.came, self._waits = False, True
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self.came = True
-        if not self._waits:
-            raise KeyboardInterrupt
-
-    def wait_no_more(self) -> None:
-        """Let it through from now on, and what came before, too."""
-        self._waits = False
-        if self.came:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def _signals(interrupt: _Interrupt) -> Iterator[None]:
-    """Let Ctrl-C, a polite kill and a closed terminal unwind the program.
-
-    So half-written files are removed.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        for polite in handlers:  # a terminal that closes may say so twice
-            signal.signal(polite, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    handlers: dict[int, Any] = {signal.SIGTERM: stop}
-    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # nohup ignores it
-        handlers[hangup] = stop
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
-        handlers[signal.SIGINT] = interrupt
-    try:
-        before = {number: signal.signal(number, stop) for number, stop in handlers.items()}
-    except ValueError:  # not the main thread: whoever started it owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cli_options
+from .cli_device import find_device
+from .cli_report import Meter, line, say_unused
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from .metrics import ClipMeter
     from .pipeline import Clip
     from .sampling import Step
 
@@ -33,11 +33,48 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run)
 
 
+def run(options: argparse.Namespace) -> int:
+    """Animate every still; all stills and targets are checked before the model is loaded."""
+    from .formats import check_fps, video_format
+    from .sizes import fit_mask, fit_still
+    from .stills import read_still
+    from .targets import check_writable
+
+    size = _size(options.size)
+    if options.frames is None:
+        options.frames = cli_options.DEFAULT_FRAMES - bool(options.loop)
+    stills = [Path(still) for still in options.stills]
+    for still in stills:
+        fit_still(read_still(still), size)
+    also = [Path(path) for path in (options.end, options.mask) if path is not None]
+    targets = _targets(stills, options.out, also)
+    for target in targets:
+        check_writable(target)
+        video_format(target).check_rate(check_fps(options.fps))
+    started = time.perf_counter()
+    animate = _load(options)
+    chosen = _chosen(animate, options)
+    loading = time.perf_counter() - started
+    mask = chosen.pop("mask", None)
+    for still, target in zip(stills, targets, strict=True):
+        picture = read_still(still)
+        fitted = fit_still(picture, size)
+        if mask is not None:
+            over = fit_mask(mask, (picture.shape[1], picture.shape[2]), "stretch")
+            chosen["mask"] = fit_mask(over, size)
+        facts = _animate_one(partial(animate, **chosen), fitted, target, options)
+        facts["seconds"] = {"load": round(loading, 3), **facts["seconds"]}
+        loading = 0.0
+        sys.stdout.write((json.dumps(facts) if options.json else line(facts)) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
 def _size(text: str | None) -> int | tuple[int, int] | None:
     """Return the short side or ``(height, width)``, checked."""
     if text is None:
         return None
-    from .video_io import check_still_size
+    from .sizes import check_still_size
 
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
@@ -52,7 +89,7 @@ def _targets(stills: list[Path], out: str, also: list[Path]) -> list[Path]:
 
     It replaces no still, and no picture that is ``also`` read.
     """
-    from .video_io import FORMATS, video_format
+    from .formats import FORMATS, video_format
 
     if not out:
         raise ValueError("--out must name a file or a folder; got nothing")
@@ -89,75 +126,14 @@ def _load(options: argparse.Namespace) -> "Callable[..., Clip]":
     return load_animator(options.model, device, dtype, compile=bool(options.compile))
 
 
-def find_device(name: str) -> "torch.device":
-    """Return the device of a name; "auto" is a GPU if there is one.
-
-    Raises:
-        ValueError: If it cannot be used here.
-    """
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).item()  # "meta" has no numbers
-    except (RuntimeError, AssertionError, ImportError) as error:
-        here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        here += ["mps"] * torch.backends.mps.is_available()
-        # Of other kinds, PyTorch says only that it has no code for them, in many lines.
-        known = name.split(":")[0] in ("cpu", "cuda")
-        reason = f" ({str(error).splitlines()[0]})" if known else ""
-        raise ValueError(
-            f"--device {name} cannot be used here{reason}; there is {', '.join(here)}"
-        ) from None
-    return device
-
-
-# The command
-
-
-def run(options: argparse.Namespace) -> int:
-    """Animate every still; all stills and targets are checked before the model is loaded."""
-    from . import video_io
-    from .stills import fit_mask
-
-    size = _size(options.size)
-    if options.frames is None:
-        options.frames = cli_options.DEFAULT_FRAMES - bool(options.loop)
-    stills = [Path(still) for still in options.stills]
-    for still in stills:
-        video_io.fit_still(video_io.read_still(still), size)
-    also = [Path(path) for path in (options.end, options.mask) if path is not None]
-    targets = _targets(stills, options.out, also)
-    for target in targets:
-        video_io.check_writable(target)
-        video_io.video_format(target).check_rate(video_io.check_fps(options.fps))
-    started = time.perf_counter()
-    animate = _load(options)
-    chosen = _chosen(animate, options)
-    loading = time.perf_counter() - started
-    mask = chosen.pop("mask", None)
-    for still, target in zip(stills, targets, strict=True):
-        picture = video_io.read_still(still)
-        fitted = video_io.fit_still(picture, size)
-        if mask is not None:
-            over = fit_mask(mask, (picture.shape[1], picture.shape[2]), "stretch")
-            chosen["mask"] = fit_mask(over, size)
-        facts = _animate_one(partial(animate, **chosen), fitted, target, options)
-        facts["seconds"] = {"load": round(loading, 3), **facts["seconds"]}
-        loading = 0.0
-        sys.stdout.write((json.dumps(facts) if options.json else _line(facts)) + "\n")
-        sys.stdout.flush()
-    return 0
-
-
 #: Options whose names differ from those of what they set.
 _OPTIONS = {"image_guidance_scale": "image-guidance", "continuations": "continue"}
 
 
 def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict[str, Any]:
     """Return the options that were given and that not every system has."""
+    from .stills import read_mask, read_still
+
     given = {
         "edges": options.edges,
         "motion_strength": options.motion_strength,
@@ -178,12 +154,8 @@ def _chosen(animate: "Callable[..., Clip]", options: argparse.Namespace) -> dict
         option = _OPTIONS.get(strange[0], strange[0].replace("_", "-"))
         raise ValueError(f"--{option} is not for this model; leave it out or give another --model")
     if "end" in given:
-        from .video_io import read_still
-
         given["end"] = read_still(given["end"])
     if "mask" in given:
-        from .stills import read_mask
-
         given["mask"] = read_mask(given["mask"])
     return given
 
@@ -207,8 +179,8 @@ def _animate_one(
             on_step=on_step,
         )
     if clip.latents is None:
-        _say_unused(options)
-    meter = _Meter(_shown(still, clip, options)) if options.json else None
+        say_unused(options)
+    meter = Meter(_shown(still, clip, options)) if options.json else None
     started, size = time.perf_counter(), [0, 0]
     with VideoWriter(target, options.fps) as writer:
         count = options.frames + (options.continuations or 0) * (options.frames - 1)
@@ -241,62 +213,6 @@ def _shown(still: "Tensor", clip: "Clip", options: argparse.Namespace) -> "Tenso
     from .compose import middle, overscan_view
 
     return middle(still, overscan_view(clip.motion, options.frames))
-
-
-def _say_unused(options: argparse.Namespace) -> None:
-    """Say which options had no effect, because nothing was sampled."""
-    names = ("steps", "guidance", "guidance_rescale", "sampler", "negative", "prior_strength")
-    names += ("prior_frames_decay", "prior_decay", "seed", "compile", "dtype")
-    given = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) not in (None, "")]
-    if given:
-        sys.stderr.write(
-            f"{', '.join(given)}: without effect, since the still's own pixels were moved and "
-            "nothing was sampled; --edges generate samples\n"
-        )
-
-
-class _Meter:
-    """Measures a clip against its still while it is written, and how long that takes."""
-
-    def __init__(self, still: "Tensor") -> None:
-        self._still = still
-        self._meter: ClipMeter | None = None
-        self.seconds = 0.0
-
-    def add(self, frame: "Tensor") -> None:
-        from .metrics import ClipMeter
-        from .video_io import fit_still
-
-        started = time.perf_counter()
-        if self._meter is None:
-            # A system without motion network gives frames of its own size.
-            self._still = fit_still(self._still, (frame.shape[1], frame.shape[2]))
-            self._meter = ClipMeter(self._still)
-        self._meter.add(frame)
-        self.seconds += time.perf_counter() - started
-
-    def facts(self, path: Path) -> dict[str, Any]:
-        """Return the report without what is said already, numbers short enough to read.
-
-        The first frame is measured as the file gives it back.
-        """
-        from .metrics.fidelity import psnr
-        from .video_io import read_video
-
-        assert self._meter is not None
-        report = self._meter.report().to_dict()
-        height, width = self._still.shape[-2:]
-        report["first_frame_psnr"] = psnr(read_video(path, 1)[0, :, :height, :width], self._still)
-        kept = {k: v for k, v in report.items() if k not in ("num_frames", "height", "width")}
-        return json.loads(json.dumps(kept), parse_float=lambda number: round(float(number), 5))
-
-
-def _line(facts: dict[str, Any]) -> str:
-    width, height = facts["size"]
-    return (
-        f"{facts['path']}: {facts['frames']} frames, {width}x{height}, {facts['fps']:g} fps, "
-        f"seed {facts['seed']}, {sum(facts['seconds'].values()):.1f} s"
-    )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from functools import cache
 from av.codec import Codec as FFmpegCodec
 from av.codec.codec import UnknownCodecError
 
-from .encoders import FORMATS, VideoFormat
+from .formats import FORMATS, VideoFormat
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,8 @@ def _hold_thin_things(maps: Tensor, guide: Tensor, thickness: int = 9) -> Tensor
     light = guide.mean(1, keepdim=True)
 
     def widen(x: Tensor) -> Tensor:
-        return F.max_pool2d(x, thickness, 1, thickness // 2)
+        rows = F.max_pool2d(x, (thickness, 1), 1, (thickness // 2, 0))
+        return F.max_pool2d(rows, (1, thickness), 1, (0, thickness // 2))
 
     darker = -widen(-widen(light)) - light
     lighter = light - widen(-widen(-light))
@@ -216,7 +217,7 @@ def _guided_fit(
     """
 
     def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
+        return _local_mean(x, 2 * radius + 1)
 
     count = maps.shape[1]
     guide_mean, maps_mean = mean(guide), mean(maps)
@@ -285,7 +286,7 @@ def complete(still: Tensor, known: Tensor) -> Tensor:
     index = torch.from_numpy(source[0] * mask.shape[1] + source[1]).to(still.device)
     filled = still.flatten(1)[:, index.flatten()].view_as(still).float()
     # Far from what is known the mirror would show patterns; let it fade into a soft version.
-    soft = F.avg_pool2d(filled[None], 15, 1, 7, count_include_pad=False)[0]
+    soft = _local_mean(filled[None], 15)[0]
     far = torch.from_numpy(distance / (0.08 * min(mask.shape))).clamp(0, 1).to(filled)
     return torch.where(
         known & torch.from_numpy(inner).to(known.device), still, filled + (soft - filled) * far
@@ -304,6 +305,12 @@ def _frame(plates: dict[int, Tensor], motion: StillMotion, move: FrameMotion) ->
         share = read_at(regions[:, OBJECT:], move.object)
         frame = frame + (_read(plates[OBJECT], move.object) - frame) * share
     return frame
+
+
+def _local_mean(x: Tensor, window: int) -> Tensor:
+    """Average over square windows of odd side, cut at the edges: one axis after the other."""
+    rows = F.avg_pool2d(x, (window, 1), 1, (window // 2, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, window), 1, (0, window // 2), count_include_pad=False)
 
 
 def _read(plate: Tensor, position: Tensor) -> Tensor:

@@ -9,17 +9,17 @@ fusion: such a model is TRIP's ablation TRIP^W.
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .checkpoint import fill_module
+from .nn.unet3d import VideoUNetConfig
+from .pipeline import Model, SamplingDefaults
+from .schedule import ScheduleConfig
+from .systems.trip import PRESETS, TRIP, TRIPConfig
 from .tensor_files import parse_json, read_header, read_tensors, summary
-
-if TYPE_CHECKING:
-    from .pipeline import Model, SamplingDefaults
-    from .systems.trip import TRIP, TRIPConfig
 
 #: Pipelines whose UNet is this family's.
 PIPELINES = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline")
@@ -74,7 +74,7 @@ class FolderText(nn.Module):
         return self.encoder(tokens.input_ids.to(device)).last_hidden_state
 
 
-def load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype) -> "Model":
+def load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype) -> Model:
     """Load a folder; nothing is downloaded and nothing but safetensors is opened.
 
     Args:
@@ -85,8 +85,6 @@ def load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype) ->
     Raises:
         ValueError: If the folder is of another kind, incomplete, or holds pickles only.
     """
-    from .pipeline import Model
-
     trip, defaults = load_system(folder, device, dtype)
     vae, text = load_encoders(folder, device, dtype)
     config = {"trip": trip.config.to_dict(), "model_index": _index(folder)}
@@ -95,15 +93,12 @@ def load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype) ->
 
 def load_system(
     folder: Path, device: torch.device | str, dtype: torch.dtype
-) -> "tuple[TRIP, SamplingDefaults]":
+) -> tuple[TRIP, SamplingDefaults]:
     """Load the UNet of a folder as TRIP with untrained fusion; return it and how it samples.
 
     Raises:
         ValueError: As ``load_folder``.
     """
-    from .pipeline import SamplingDefaults
-    from .systems.trip import TRIP
-
     _index(folder)
     files = {part: _weights(folder / part, name) for part, name in _WEIGHTS.items()}
     trip = TRIP(_trip_config(folder))
@@ -143,7 +138,7 @@ def load_encoders(
 
 
 def folder_info(folder: Path) -> dict[str, Any]:
-    """Describe a folder without loading it; see ``checkpoint.info``."""
+    """Describe a folder without loading it; see ``models.info``."""
     index = _index(folder)
     files = {part: _weights(folder / part, name) for part, name in _WEIGHTS.items()}
     headers = {part: read_header(file) for part, file in files.items()}
@@ -176,12 +171,8 @@ def _index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _trip_config(folder: Path) -> "TRIPConfig":
+def _trip_config(folder: Path) -> TRIPConfig:
     """Return the full-size TRIP with the folder's own UNet sizes, schedule and target."""
-    from .nn.unet3d import VideoUNetConfig
-    from .schedule import ScheduleConfig
-    from .systems.trip import PRESETS
-
     values = _json(folder / "unet" / "config.json")
     for name, fixed in _FIXED.items():
         if values.get(name, fixed) != fixed:

@@ -1,15 +1,11 @@
-"""DynamiCrafter's released files: which variant a file is, and its weights under our names.
+"""DynamiCrafter's released files: which variant a file is, and its weights in our network.
 
-The layout is that of the code that trained it (lvdm), whole or pruned: ``model.diffusion_model.``
-(the UNet), ``image_proj_model.`` (the query transformer), ``first_stage_model.`` (Stable
-Diffusion's autoencoder), ``cond_stage_model.`` and ``embedder.`` (OpenCLIP's text and image towers;
-absent from pruned files) and buffers of the noise schedule. Sizes and variant are read from names,
-shapes and one buffer, so that nobody has to say what a file is; only the 512 model for two stills
-cannot be told from the 512 model.
+Sizes and variant are read from names (see ``dynamicrafter_names``), shapes and one buffer, so that
+nobody has to say what a file is; only the 512 model for two stills cannot be told from the 512
+model.
 """
 
 import os
-import re
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +13,12 @@ from typing import Any
 
 import torch
 
+from .dynamicrafter_names import RESAMPLER, TEXT, UNET, VAE, VISION, released_names
 from .nn.resampler import ResamplerConfig
 from .nn.unet3d import VideoUNetConfig
 from .systems.dynamicrafter import PRESETS, DynamiCrafter, DynamiCrafterConfig
-from .tensor_files import Header, find_file, read_header, read_tensors, summary
+from .tensor_files import Header, find_file, misfits, read_header, read_tensors, summary
 
-UNET, RESAMPLER, VAE = "model.diffusion_model.", "image_proj_model.", "first_stage_model."
-TEXT, VISION = "cond_stage_model.model.", "embedder.model."
 #: Parts of a whole checkpoint, and what a pruned one may lack.
 _PARTS = {
     "unet": UNET,
@@ -39,26 +34,6 @@ _BASES = (PRESETS["512"].rescale_base, PRESETS["1024"].rescale_base)
 _PACE_NAMES = ("fps_embedding", "framestride_embed")
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-#: Ours -> theirs, inside a convolutional block, and outside of all blocks.
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTSIDE = {
-    "unet.conv_in.": "input_blocks.0.0.",
-    "unet.time_embedding.linear_1.": "time_embed.0.",
-    "unet.time_embedding.linear_2.": "time_embed.2.",
-    "unet.transformer_in.": "init_attn.0.",
-    "unet.conv_norm_out.": "out.0.",
-    "unet.conv_out.": "out.2.",
-}
-#: Ours -> place in a block of theirs, on the way down and up.
-_PLACES = {"resnets": 0, "temp_convs": 0, "attentions": 1, "temp_attentions": 2}
 
 
 def is_dynamicrafter(names: Container[str]) -> bool:
@@ -106,17 +81,6 @@ def detect(shapes: Shapes, rescale_base: float | None) -> tuple[str, DynamiCraft
     )
 
 
-def released_names(config: DynamiCrafterConfig, pace_name: str = "fps_embedding") -> dict[str, str]:
-    """Return the released name of each of our tensors; no two share one.
-
-    Args:
-        config: Which DynamiCrafter.
-        pace_name: What the file calls the embedding of the pace.
-    """
-    with torch.device("meta"):
-        return _names(DynamiCrafter(config), pace_name)
-
-
 def load_dynamicrafter(
     path: str | os.PathLike[str], config: DynamiCrafterConfig | None = None
 ) -> DynamiCrafter:
@@ -131,7 +95,6 @@ def load_dynamicrafter(
     """
     _, _, model, names = _fit(path, config)
     tensors = read_tensors(path, (UNET, RESAMPLER))
-    # Two projections were made as convolutions of kernel size 1: [out, in, 1].
     state = {
         key: tensors.pop(names[key]).reshape(tensor.shape)
         for key, tensor in model.state_dict().items()
@@ -141,7 +104,7 @@ def load_dynamicrafter(
 
 
 def dynamicrafter_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe a DynamiCrafter file without loading it; like ``checkpoint.info``.
+    """Describe a DynamiCrafter file without loading it; like ``models.info``.
 
     Raises:
         ValueError: If it is damaged or not a whole DynamiCrafter.
@@ -189,7 +152,7 @@ def _fit(
         variant, config = ("", config) if config else detect(shapes, _rescale_base(path, shapes))
         with torch.device("meta"):
             model = DynamiCrafter(config)
-        names = _names(model, _pace_name(shapes))
+        names = released_names(model, _pace_name(shapes))
         _check_shapes(model, names, shapes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -293,61 +256,14 @@ def _resampler_config(shapes: Shapes) -> ResamplerConfig:
     )
 
 
-def _names(model: DynamiCrafter, pace_name: str) -> dict[str, str]:
-    return {key: _released_name(key, model.config.unet, pace_name) for key in model.state_dict()}
-
-
-def _released_name(key: str, config: VideoUNetConfig, pace_name: str) -> str:
-    if key.startswith("resampler."):
-        return RESAMPLER + key.removeprefix("resampler.")
-    if key.startswith("fps_embedding."):
-        linear, _, kind = key.removeprefix("fps_embedding.linear_").partition(".")
-        return f"{UNET}{pace_name}.{2 * int(linear) - 2}.{kind}"
-    for ours, theirs in _OUTSIDE.items():
-        if key.startswith(ours):
-            return UNET + theirs + key.removeprefix(ours)
-    return _released_block_name(key, config)
-
-
-def _released_block_name(key: str, config: VideoUNetConfig) -> str:
-    match = re.fullmatch(r"unet\.(down|mid|up)_blocks?\.(?:(\d+)\.)?(\w+)\.(\d+)\.(.+)", key)
-    assert match is not None, key
-    way, level, part, index, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
-    if part == "resnets":
-        layer, _, kind = rest.partition(".")
-        rest = f"{_RESNET[layer]}.{kind}"
-    elif part == "temp_convs":
-        rest = f"temopral_conv.{rest}"  # sic
-    if way == "mid":  # block, attention, temporal attention, block
-        return f"{UNET}middle_block.{_PLACES[part] + 3 * index}.{rest}"
-    # A level is `stages` blocks long: on the way down its last one is strided.
-    stages, blocks = (
-        config.layers_per_block + 1,
-        "input_blocks" if way == "down" else "output_blocks",
-    )
-    start = level * stages + (way == "down")  # the stem is a block too
-    if part == "downsamplers":
-        return f"{UNET}{blocks}.{start + stages - 1}.0.op.{rest.removeprefix('conv.')}"
-    if part == "upsamplers":
-        place = 3 if config.up_block_types[level].startswith("CrossAttn") else 1
-        return f"{UNET}{blocks}.{start + stages - 1}.{place}.{rest}"
-    return f"{UNET}{blocks}.{start + index}.{_PLACES[part]}.{rest}"
-
-
 def _check_shapes(model: DynamiCrafter, names: Mapping[str, str], shapes: Shapes) -> None:
     """Raise a ValueError that names the first tensors that do not fit."""
     want = {names[key]: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    have = {key: shape for key, shape in shapes.items() if key.startswith((UNET, RESAMPLER))}
-    faults = [f"{key!r} {list(shape)} is missing" for key, shape in want.items() if key not in have]
-    faults += [f"{key!r} {list(have[key])} is not known" for key in have if key not in want]
-    faults += [
-        f"{key!r} is {list(have[key])} where {list(shape)} fits"
-        for key, shape in want.items()
-        if key in have and have[key] not in (shape, (*shape, 1))
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise ValueError(
-            f"its tensors are not DynamiCrafter's: {'; '.join(faults[:3])}{more}; "
-            "get the file again"
-        )
+    # Two projections were made as convolutions of kernel size 1: [out, in, 1].
+    have = {
+        key: shape[:-1] if shape == (*want.get(key, shape), 1) else shape
+        for key, shape in shapes.items()
+        if key.startswith((UNET, RESAMPLER))
+    }
+    if faults := misfits(want, have):
+        raise ValueError(f"its tensors are not DynamiCrafter's: {faults}; get the file again")

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from .clip_pixels import clip_pixels
 from .diffusers_folder import FolderAutoencoder, FolderText
-from .dynamicrafter_file import VAE, dynamicrafter_info, load_dynamicrafter
+from .dynamicrafter_file import dynamicrafter_info, load_dynamicrafter
+from .dynamicrafter_names import VAE
 from .openclip import IMAGE, TEXT, has_image_tower, has_text_tower, image_tower, text_tower
 from .pipeline_dynamicrafter import DynamiCrafterModel
 from .tensor_files import read_header, read_tensors

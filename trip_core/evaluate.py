@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .data.captions import KINDS, plain_caption
+from .data.captions import KINDS, MIXED_KINDS, plain_caption
 from .metrics.card import Evaluation
 from .metrics.gates import REQUIRED_KINDS, caption_verdict, kinds_offered, model_gates
 from .metrics.photographs import (
@@ -30,7 +30,7 @@ from .metrics.photographs import (
 )
 from .metrics.scenes import SceneCounts, SceneRows, evaluate_scenes
 from .metrics.subject import NUM_FRAMES, Subject
-from .metrics.words import evaluate_words
+from .metrics.words import evaluate_typed, evaluate_words
 from .models import load_animator
 from .nn.motion_field import MOTION_PARAMETERS
 from .targets import check_writable, whole_file
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Kinds whose motion on procedural scenes is compared with the truth.
-SCENE_KINDS = tuple(k for k in KINDS if k not in ("still", "ambient", "gentle", "combined"))
+SCENE_KINDS = tuple(k for k in KINDS if k != "still" and k not in MIXED_KINDS)
 _QUICK_SCENE_KINDS = ("pan_left", "truck_right", "clouds_left", "waves")
 
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0; with ``--check`` 1 if the model or a caption it ships for misses its gate.
     """
-    from .checkpoint import EMBEDDED, load_model
+    from .trip_file import EMBEDDED, load_model
 
     folder = Path(options.out)
     check_writable(folder / "card.md")
@@ -118,6 +118,7 @@ def evaluate(
     with _timed(seconds, "words"):
         read = _reader(model)
         words = evaluate_words(read, KINDS, 4 if quick else 50) if read else []
+        typed = evaluate_typed(read, model.defaults.understood) if read else []
     with _timed(seconds, "photographs"):
         photographs = load_photographs(512, PHOTOGRAPHS[:1] if quick else PHOTOGRAPHS)
         kinds = ("pan_left", "zoom_in", "rotate_cw", "still")
@@ -155,6 +156,7 @@ def evaluate(
         clips=clips,
         scenes=scenes,
         words=words,
+        typed=typed,
         seconds=seconds,
     )
     return evaluation, {"photographs": _photograph_rows(clips), "scenes": rows}
@@ -222,7 +224,7 @@ def write(evaluation: Evaluation, sheets: dict[str, SceneRows], folder: Path) ->
     Raises:
         OSError: If a file cannot be written.
     """
-    from .video_io import contact_sheet
+    from .contact_sheet import contact_sheet
 
     content = json.dumps(evaluation.to_dict(), indent=2, allow_nan=False)
     for name, text in (("card.md", evaluation.to_markdown()), ("card.json", content + "\n")):

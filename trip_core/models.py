@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import load_model, trip_info
 from .dreamvideo_file import dreamvideo_info, find_dreamvideo, load_dreamvideo
 from .dynamicrafter_file import dynamicrafter_info, find_dynamicrafter
 from .dynamicrafter_folder import load_dynamicrafter_folder
 from .pipeline import Clip, animate
 from .pipeline_dreamvideo import animate_dreamvideo
 from .pipeline_dynamicrafter import animate_dynamicrafter
+from .trip_file import load_model, trip_info
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from torch import Tensor
 from .anchor import Anchor
 from .compose import Edges, middle, needs_generated, overscan_view
 from .guidance import Denoiser, text_guidance
+from .intent import offered_motion, settle
 from .nn.motion import MotionNetwork
-from .nn.motion_field import GENTLE, MOTION_PARAMETERS, StillMotion
+from .nn.motion_field import MOTION_PARAMETERS, StillMotion
 from .prior import Lambda, keep
-from .sampling import Sampler, Step, initial_latents, sample, timesteps
+from .sampling import Step, initial_latents, sample, timesteps
+from .solvers import Sampler
 from .systems.trip import TRIP, Conditioning
 
 
@@ -158,7 +160,7 @@ def animate(
     its own size.
 
     Args:
-        model: See ``checkpoint.load_model``.
+        model: See ``trip_file.load_model``.
         still: ``[3, H, W]`` in 0..1.
         prompt: What moves and how; empty gives gentle motion.
         negative: What should not be seen (sampling only).
@@ -247,26 +249,8 @@ def estimate_motion(
     if model.motion is None:
         return None
     motion = settle(model.motion(small, text.float()))
-    allowed = [float(name in model.defaults.understood) for name in MOTION_PARAMETERS]
-    offered = motion.parameters * motion.parameters.new_tensor(allowed)
-    if motion.parameters.any() and not offered.any():
-        gentle = [GENTLE.get(name, 0.0) * usual for name, usual in MOTION_PARAMETERS.items()]
-        offered = offered.new_tensor([gentle]) * offered.new_tensor(allowed)
+    offered = offered_motion(motion.parameters, model.defaults.understood)
     return replace(motion, parameters=offered * strength)
-
-
-def settle(motion: StillMotion) -> StillMotion:
-    """Return the motion without its tremor: what was hardly asked for is not done at all.
-
-    A regression never says exactly zero; under 4 % of an ordinary move (well below a pixel a
-    second) nothing was meant. Unsure regions decide: half a sky does not drift at half speed.
-    """
-    usual = motion.parameters.new_tensor(list(MOTION_PARAMETERS.values()))
-    meant = motion.parameters.abs() > 0.04 * usual
-    sharper = motion.regions**2
-    return StillMotion(
-        motion.parameters * meant, sharper / sharper.sum(1, keepdim=True), motion.depth
-    )
 
 
 def condition(

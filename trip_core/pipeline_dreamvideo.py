@@ -10,7 +10,8 @@ from torch import Tensor
 
 from .pipeline import Autoencoder, Clip, SamplingDefaults, StageClock, TextModel, decode
 from .pipeline import fit_to_model as fit
-from .sampling import Sampler, Step, initial_latents, sample, timesteps
+from .sampling import Step, initial_latents, sample, timesteps
+from .solvers import Sampler
 from .systems.dreamvideo import DreamVideo, continue_clip
 
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .pipeline import Autoencoder, Clip, StageClock, TextModel
-from .sampling import Sampler, Step, initial_latents, sample, timesteps
-from .stills import fit_mask, fit_still
+from .sampling import Step, initial_latents, sample, timesteps
+from .sizes import fit_mask, fit_still
+from .solvers import Sampler
 from .systems.dynamicrafter import (
     Conditioning,
     DynamiCrafter,

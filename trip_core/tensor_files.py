@@ -214,6 +214,19 @@ def first_keys(header: Header) -> str:
     return ", ".join(keys) or "none at all"
 
 
+def misfits(want: Mapping[str, tuple[int, ...]], have: Mapping[str, tuple[int, ...]]) -> str:
+    """Return what is wrong with the shapes of tensors by name, for a sentence; "" if nothing is."""
+    faults = [
+        f"{key!r} is {list(have[key])} where {list(shape)} fits"
+        for key, shape in want.items()
+        if key in have and have[key] != shape
+    ]
+    faults += [f"{key!r} {list(want[key])} is missing" for key in want if key not in have]
+    faults += [f"{key!r} {list(have[key])} is not known" for key in have if key not in want]
+    more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return "; ".join(faults[:3]) + more
+
+
 def _entry(values: Any) -> tuple[str, tuple[int, ...]]:
     """Return data type and shape of a header's entry whose values are all of the right types."""
     dtype, shape, (begin, end) = values["dtype"], values["shape"], values["data_offsets"]

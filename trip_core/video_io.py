@@ -2,7 +2,7 @@
 
 A clip is written frame by frame into a hidden file beside its target and renamed when it is
 complete; a failure or an interrupt on the way removes the hidden file and leaves an older target
-as it was. ``stills`` reads the pictures, ``encoders`` knows the formats.
+as it was. ``formats`` says how each is written.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -22,36 +21,12 @@ from av.video.reformatter import Interpolation
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from .encoders import FORMATS, AvFile, Extras, FrameFile, PillowFile, PngSequence, VideoFormat
-from .stills import (
-    BROKEN,
-    check_still_size,
-    contact_sheet,
-    fit_still,
-    one_line,
-    open_picture,
-    read_still,
-)
+from .containers import AvFile
+from .formats import Extras, FrameFile, VideoFormat, check_fps, video_format
+from .picture_files import PillowFile, PngSequence
+from .sizes import check_still_size
+from .stills import BROKEN, one_line, open_picture
 from .targets import check_writable, hidden_beside
-
-__all__ = [
-    "FORMATS",
-    "MAX_FPS",
-    "Extras",
-    "VideoWriter",
-    "check_fps",
-    "check_still_size",
-    "check_writable",
-    "contact_sheet",
-    "fit_still",
-    "read_still",
-    "read_video",
-    "video_format",
-    "write_video",
-]
-
-#: Frames per second that a file may ask for.
-MAX_FPS = 240.0
 
 
 class VideoWriter:
@@ -76,9 +51,9 @@ class VideoWriter:
         """Check the target; nothing is written before the first frame.
 
         Args:
-            path: Target; its ending chooses the format (see ``FORMATS``). Missing folders are
-                made with the first frame, an existing file is replaced at the end.
-            fps: Frames per second, above 0, at most ``MAX_FPS``; GIF rounds to 1/100 s.
+            path: Target; its ending chooses the format (see ``formats``). Missing folders are made
+                with the first frame, an existing file is replaced at the end.
+            fps: Frames per second, above 0, at most ``formats.MAX_FPS``; GIF rounds to 1/100 s.
             format: How it is written; None = as the ending says.
             extras: Metadata, sound and the number of plays.
 
@@ -223,31 +198,6 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Tensor] | Tensor,
         for frame in frames:
             writer.add(frame)
     return writer.num_frames
-
-
-def video_format(path: str | os.PathLike[str]) -> VideoFormat:
-    """Return how a target is written, from its ending.
-
-    Raises:
-        ValueError: If the ending is not one of ``FORMATS``.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise ValueError(
-            f"{path} must end in one of {', '.join(FORMATS)}; got {suffix or 'no ending'!r}"
-        )
-    return FORMATS[suffix]
-
-
-def check_fps(fps: float) -> Fraction:
-    """Return the rate as the fraction that files store.
-
-    Raises:
-        ValueError: If it is not above 0 and at most ``MAX_FPS``.
-    """
-    if not 0 < fps <= MAX_FPS:
-        raise ValueError(f"fps must be above 0 and at most {MAX_FPS:.0f}; got {fps}")
-    return Fraction(fps).limit_denominator(1001)
 
 
 def read_video(path: str | os.PathLike[str], num_frames: int | None = None) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 #: Behind all of the host's folders: both have a module ``nodes``.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from trip_core import pipeline
-from trip_core.checkpoint import load_model
 from trip_core.stills import read_still
+from trip_core.trip_file import load_model
 
 sys.path.pop()
 

@@ -14,7 +14,9 @@ def exact(query, key, value):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("items", "queries", "keys"), [(3, 5, 5), (3, 50, 7), (2, 70, 70)])
+@pytest.mark.parametrize(
+    ("items", "queries", "keys"), [(3, 5, 5), (3, 50, 7), (2, 64, 7), (2, 70, 70), (1, 9, 130)]
+)
 def test_attention_is_attention(generator, dtype, items, queries, keys, monkeypatch):
     q = torch.randn(items, queries, 4, 8, generator=generator).transpose(1, 2).to(dtype)
     k, v = torch.randn(2, items, keys, 4, 8, generator=generator).transpose(2, 3).to(dtype)

@@ -4,7 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trip_core.compose import complete, compose, needs_generated, overscan_view, refine
+from trip_core.compose import (
+    _local_mean,
+    complete,
+    compose,
+    needs_generated,
+    overscan_view,
+    refine,
+)
 from trip_core.nn.motion_field import MOTION_PARAMETERS, SKY, StillMotion
 
 
@@ -128,3 +135,10 @@ def test_a_mast_before_the_sky_and_a_pale_wall_behind_roofs_stay():
     assert sky[10:100, 201].max() < 0.3
     assert sky[10:100, 150:180].min() > 0.9
     assert sky[180:190, 40:60].max() < 0.1
+
+
+@pytest.mark.parametrize("window", [5, 15])
+def test_a_local_mean_is_that_of_its_window(window):
+    x = torch.rand(2, 3, 31, 47, generator=torch.Generator().manual_seed(0))
+    whole = F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
+    torch.testing.assert_close(_local_mean(x, window), whole)

@@ -6,9 +6,9 @@ import shutil
 import pytest
 import torch
 
-from trip_core.checkpoint import load_model
 from trip_core.models import info
 from trip_core.pipeline import animate
+from trip_core.trip_file import load_model
 
 
 @pytest.fixture(scope="module")

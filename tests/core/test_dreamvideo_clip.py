@@ -10,12 +10,13 @@ from PIL import Image
 
 from tests.tiny_dreamvideo import TINY, save_tiny_dreamvideo, tiny_dreamvideo
 from trip_core import cli, evaluate, video_io
-from trip_core.checkpoint import load_model, load_parts, read_config, save_checkpoint
+from trip_core.checkpoint import load_parts, read_config, save_checkpoint
 from trip_core.dreamvideo_file import load_dreamvideo
 from trip_core.metrics.subject import NUM_FRAMES
 from trip_core.models import info, load_animator
 from trip_core.pipeline_dreamvideo import animate_dreamvideo
 from trip_core.systems.dreamvideo import DreamVideo
+from trip_core.trip_file import load_model
 
 
 @pytest.fixture(scope="module")

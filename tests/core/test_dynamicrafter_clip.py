@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import save_dynamicrafter
 from trip_core.cli import main
 from trip_core.clip_pixels import clip_pixels
-from trip_core.dynamicrafter_file import VAE
 from trip_core.dynamicrafter_folder import diffusers_name, load_autoencoder
+from trip_core.dynamicrafter_names import VAE
 from trip_core.openclip import IMAGE, TEXT, released_name
 from trip_core.pipeline_dynamicrafter import animate_dynamicrafter, clip_size
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.tiny import save_dynamicrafter
@@ -14,24 +15,29 @@ from tests.tiny_dreamvideo import save_tiny_dreamvideo
 from trip_core.cli import main
 from trip_core.dreamvideo_file import find_dreamvideo
 from trip_core.dynamicrafter_file import (
-    RESAMPLER,
-    UNET,
     detect,
     dynamicrafter_info,
     find_dynamicrafter,
     load_dynamicrafter,
 )
+from trip_core.dynamicrafter_names import RESAMPLER, UNET, released_names
 from trip_core.schedule import dynamic_rescale
-from trip_core.systems.dynamicrafter import PRESETS
+from trip_core.systems.dynamicrafter import PRESETS, DynamiCrafter
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 ALPHA = f"{UNET}middle_block.1.transformer_blocks.0.attn2.alpha"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A miniature of the 512 model in the released layout, its tensors by name."""
-    return load_file(save_dynamicrafter(tmp_path_factory.mktemp("whole") / "any.safetensors"))
+def checkpoint(tmp_path_factory):
+    """A miniature of the 512 model in the released layout."""
+    return save_dynamicrafter(tmp_path_factory.mktemp("whole") / "any.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoint):
+    """Its tensors by name."""
+    return load_file(checkpoint)
 
 
 def saved(path, tensors):
@@ -42,6 +48,45 @@ def saved(path, tensors):
 def released(variant):
     text = gzip.decompress((FIXTURES / f"dynamicrafter_{variant}.json.gz").read_bytes())
     return {key: tuple(shape) for key, shape in json.loads(text).items()}
+
+
+# The whole file
+
+
+@pytest.mark.parametrize(("variant", "base"), [("256", None), ("512", 0.7), ("1024", 0.3)])
+def test_every_released_tensor_has_one_place(variant, base):
+    """The names of 1024 are those of 512."""
+    shapes = released("256" if variant == "256" else "512")
+    name, config = detect(shapes, base)
+    assert (name, config) == (variant, PRESETS[variant])
+    pace = "framestride_embed" if variant == "256" else "fps_embedding"
+    with torch.device("meta"):
+        network = DynamiCrafter(config)
+    names = released_names(network, pace)
+    theirs = {key for key in shapes if key.startswith((UNET, RESAMPLER))}
+    assert len(set(names.values())) == len(names)
+    assert set(names.values()) == theirs
+    ours = {key: tuple(t.shape) for key, t in network.state_dict().items()}
+    for key, name in names.items():
+        assert shapes[name] in (ours[key], (*ours[key], 1)), key
+
+
+def test_a_file_says_what_it_is(checkpoint):
+    facts = dynamicrafter_info(checkpoint)
+    assert facts["kind"] == "DynamiCrafter 512 (or 512_interp)"
+    assert facts["missing"] == ["text encoder", "image encoder"]
+    assert facts["config"]["prediction_type"] == "v_prediction"
+    assert facts["config"]["rescale_base"] == 0.7
+    assert facts["config"]["zero_terminal_snr"] is True
+
+
+def test_weights_keep_their_type(checkpoint, tmp_path):
+    with safe_open(checkpoint, framework="pt") as file:
+        half = {key: file.get_tensor(key).half() for key in file.keys()}  # noqa: SIM118
+    save_file(half, tmp_path / "half.safetensors")
+    model = load_dynamicrafter(tmp_path / "half.safetensors")
+    assert {p.dtype for p in model.parameters()} == {torch.float16}
+    assert model.config.rescale_base == 0.7  # 0.7 is not a float16
 
 
 # A folder
@@ -159,3 +204,33 @@ def test_a_tensor_of_a_wrong_shape_is_one_sentence(whole, tmp_path, capsys, name
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda t: t.pop(f"{UNET}out.2.weight"), "out.2.weight' is missing"),
+        (lambda t: t.pop(f"{UNET}out.2.bias"), "out.2.bias' [4] is missing"),
+        (lambda t: t.update({f"{UNET}odd": torch.ones(3)}), "odd' [3] is not known"),
+        (
+            lambda t: t.update({f"{UNET}out.0.bias": torch.ones(3)}),
+            "out.0.bias' is [3] where [32] fits",
+        ),
+        (lambda t: t.pop(f"{RESAMPLER}latents"), "holds no DynamiCrafter"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(checkpoint, tmp_path, damage, words):
+    with safe_open(checkpoint, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    damage(tensors)
+    save_file(tensors, tmp_path / "wrong.safetensors")
+    with pytest.raises(ValueError) as caught:
+        load_dynamicrafter(tmp_path / "wrong.safetensors")
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_truncated_file_is_one_sentence(checkpoint, tmp_path):
+    (tmp_path / "short.safetensors").write_bytes(checkpoint.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="is truncated"):
+        load_dynamicrafter(tmp_path / "short.safetensors")

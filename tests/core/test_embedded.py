@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from trip_core.checkpoint import EMBEDDED, load_model
 from trip_core.nn.motion_field import MOTION_PARAMETERS, OBJECT, SKY, WATER
 from trip_core.pipeline import animate
 from trip_core.stills import read_still
+from trip_core.trip_file import EMBEDDED, load_model
 from trip_core.video_io import read_video, write_video
 
 STILLS = Path(__file__).parents[2] / "assets" / "stills"
@@ -84,6 +84,35 @@ TYPED = {
     "the camera does not move": {"sky_x": 0.4, "ripple": 0.5},
     "don't zoom": {"sky_x": 0.4, "ripple": 0.5},
     "nothing moves at all": {},
+}
+#: Two camera moves and more, done at once.
+TYPED |= {
+    "pan left and zoom in": {"pan": -1, "zoom": 1},
+    "slow push in with a slight tilt up": {"dolly": 0.5, "tilt": 0.4},
+    "zoom out while rotating clockwise": {"zoom": -1, "roll": 1},
+    "camera pans up and to the left": {"tilt": 1, "pan": -1},
+    "camera rises while pulling back": {"boom": 1, "dolly": -1},
+    "dolly in, zoom out": {"dolly": 1, "zoom": -1},
+    "fast zoom out with a slow tilt down": {"zoom": -1.7, "tilt": -0.5},
+    "pan right, tilt up, zoom in": {"pan": 1, "tilt": 1, "zoom": 1},
+    "drone flies forward and descends": {"dolly": 1, "boom": -1},
+    "zoom in and pan right while the clouds drift by": {"zoom": 1, "pan": 1, "sky_x": 1},
+}
+#: What is denied is not done, and nothing else is lost by it.
+TYPED |= {
+    "don't zoom in": {"sky_x": 0.4, "ripple": 0.5},
+    "the camera never rotates": {"sky_x": 0.4, "ripple": 0.5},
+    "clouds do not drift": {"ripple": 0.5},
+    "the water doesn't move": {"sky_x": 0.4},
+    "the camera does not pan left, the clouds drift left": {"sky_x": -1},
+    "pan right, don't zoom": {"pan": 1},
+    "slow pan left without zooming": {"pan": -0.5},
+    "not zooming, just panning to the right": {"pan": 1},
+    "zoom in, not out": {"zoom": 1},
+    "neither pan nor tilt, just zoom in": {"zoom": 1},
+    "I don't want any zoom, only a slow pull back": {"dolly": -0.5},
+    "clouds drift but the lake stays still": {"sky_x": 1},
+    "freeze": {},
 }
 #: What moves by itself, and what stands still by its name, asks for nothing: as without words.
 TYPED_FOR_NOTHING = (

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from trip_core import evaluate
-from trip_core.data.captions import plain_caption, sample_caption
+from trip_core.data.captions import as_parameters, plain_caption, sample_caption
 from trip_core.data.world import World, render
 from trip_core.metrics.card import Evaluation
 from trip_core.metrics.gates import (
@@ -40,7 +40,7 @@ from trip_core.metrics.scenes import (
     evaluate_scenes,
 )
 from trip_core.metrics.subject import NUM_FRAMES, Subject
-from trip_core.metrics.words import evaluate_words
+from trip_core.metrics.words import evaluate_typed, evaluate_words
 from trip_core.nn.motion_field import (
     MOTION_PARAMETERS,
     REFERENCE_FRAMES,
@@ -264,6 +264,17 @@ def test_exact_reading_is_understood_and_a_deaf_one_only_in_stillness():
     assert deaf[0].worst and not deaf[1].worst
 
 
+def test_typed_prompts_are_read_as_the_pipeline_reads_them():
+    """Words for what is held back are the gentle motion, and the right answer to such a prompt."""
+    snow = torch.tensor(as_parameters({"snow": 1}))
+    figures = evaluate_typed(
+        lambda texts: snow.expand(len(texts), -1), tuple(MOTION_PARAMETERS)[:-3]
+    )
+    by_kind = {f.kind: f.understood for f in figures}
+    assert by_kind["gentle"] == 1
+    assert by_kind["two cameras"] == by_kind["still"] == 0
+
+
 @pytest.fixture(scope="module")
 def evaluation(truth_figures, photographs):
     clips = evaluate_photographs(camera_only(), photographs, ("pan_left", "still"))
@@ -281,6 +292,7 @@ def evaluation(truth_figures, photographs):
         clips=clips,
         scenes=figures,
         words=evaluate_words(lambda texts: torch.zeros(len(texts), 18), ("still",), 3),
+        typed=evaluate_typed(lambda texts: torch.zeros(len(texts), 18), ("pan",)),
         seconds={"load": 0.5},
     )
 
@@ -344,20 +356,20 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(evaluation, monkeypatc
 
 @pytest.mark.parametrize("name", ["", "new/x"])
 def test_the_target_is_checked_before_the_work(monkeypatch, tmp_path, name):
-    import trip_core.checkpoint as checkpoint
+    from trip_core import trip_file
 
     (tmp_path / "file").touch()
-    monkeypatch.setattr(checkpoint, "load_model", lambda _: pytest.fail("work"))
+    monkeypatch.setattr(trip_file, "load_model", lambda _: pytest.fail("work"))
     options = SimpleNamespace(out=str(tmp_path / "file" / name), model=None)
     with pytest.raises(OSError, match="file is a file, not a folder"):
         evaluate.run(options)
 
 
 def test_check_fails_when_a_gate_fails(evaluation, monkeypatch, tmp_path, capsys):
-    import trip_core.checkpoint as checkpoint
+    from trip_core import trip_file
 
     defaults = SimpleNamespace(understood=())
-    monkeypatch.setattr(checkpoint, "load_model", lambda _: SimpleNamespace(defaults=defaults))
+    monkeypatch.setattr(trip_file, "load_model", lambda _: SimpleNamespace(defaults=defaults))
     monkeypatch.setattr(evaluate, "evaluate", lambda *_, **__: (evaluation, {}))
     monkeypatch.setattr(Evaluation, "failures", lambda *_: ["a reason"])
     options = SimpleNamespace(check=True, out=tmp_path, quick=True, model=None, compare=[])

@@ -8,11 +8,12 @@ import torch
 from tests.core.tiny_model import MOVES
 from trip_core.data.captions import vocabulary
 from trip_core.fusion import FusionConfig
+from trip_core.intent import settle
 from trip_core.nn.autoencoder import TinyAutoencoder
 from trip_core.nn.motion import MotionConfig, MotionNetwork
 from trip_core.nn.motion_field import MOTION_PARAMETERS
 from trip_core.nn.text import TextConfig, TextEncoder
-from trip_core.pipeline import Model, SamplingDefaults, animate, fit_to_model, settle
+from trip_core.pipeline import Model, SamplingDefaults, animate, fit_to_model
 from trip_core.systems.trip import PRESETS, TRIP
 
 

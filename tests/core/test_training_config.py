@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from trip_core import checkpoint
-from trip_core.checkpoint import load_model
 from trip_core.tensor_files import read_header
 from trip_core.training.config import PackConfig, TrainConfig, read_config
 from trip_core.training.pack import check_files, pack
 from trip_core.training.run import rehearse, task_options, train
-from trip_core.training.state import save_weights
+from trip_core.training.weights import save_weights
+from trip_core.trip_file import load_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STAGE = """

@@ -19,8 +19,8 @@ from trip_core.training.config import PackConfig, StageConfig
 from trip_core.training.dreamvideo import DreamVideoOptions, DreamVideoTask
 from trip_core.training.loop import train_stage
 from trip_core.training.pack import pack
-from trip_core.training.state import save_weights
 from trip_core.training.task import seeded
+from trip_core.training.weights import save_weights
 
 STAGE = StageConfig(
     "dreamvideo", "dreamvideo", steps=2, batch_size=2, learning_rate=1e-3, save_every=1, log_every=1

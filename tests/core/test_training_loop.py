@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from trip_core.checkpoint import fill_module
 from trip_core.training.config import StageConfig
 from trip_core.training.ema import EMA
 from trip_core.training.loop import TrainingDiverged, train_stage
 from trip_core.training.optimizer import learning_rate_share
-from trip_core.training.state import checkpoints, load_into, load_weights
+from trip_core.training.state import checkpoints
+from trip_core.training.weights import load_weights
 
 STAGE = StageConfig(
     "toy", "toy", steps=12, batch_size=8, learning_rate=1e-2, warmup=2, save_every=4, log_every=4
@@ -85,7 +87,7 @@ def test_it_learns_and_hands_on_weights_with_their_config(tmp_path: Path) -> Non
     parts, config = load_weights(weights)
     assert config == {"net": {"width": 8}}
     task, fresh = Toy(), Toy()
-    load_into(task.modules["net"], parts["net"], "the test")
+    fill_module(task.modules["net"], parts["net"], "the test")
     assert task.loss(task.batch(999))[0] < 0.8 * fresh.loss(fresh.batch(999))[0]
     lines = (tmp_path / "toy" / "log.jsonl").read_text().splitlines()
     assert len(lines) == 60 // STAGE.log_every
@@ -145,7 +147,7 @@ def test_average_follows_and_gives_back() -> None:
 
 
 def test_weights_of_another_model_are_named() -> None:
-    with pytest.raises(ValueError, match=r"0\.weight is missing"):
-        load_into(Toy().modules["net"], {}, "a file")
+    with pytest.raises(ValueError, match=r"'0\.weight' .* is missing"):
+        fill_module(Toy().modules["net"], {}, "a file")
     with pytest.raises(ValueError, match="train stage 'nowhere'"):
         load_weights(Path("nowhere/weights.safetensors"))

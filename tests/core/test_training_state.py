@@ -19,7 +19,8 @@ from trip_core.training.bank import cached
 from trip_core.training.config import StageConfig, TrainConfig
 from trip_core.training.loop import train_stage
 from trip_core.training.run import train
-from trip_core.training.state import checkpoints, save_state, save_weights
+from trip_core.training.state import checkpoints, save_state
+from trip_core.training.weights import save_weights
 
 WORDS = StageConfig(
     "words", "words", steps=2, batch_size=2, learning_rate=1e-4, save_every=1, precision="no"

@@ -14,9 +14,9 @@ from trip_core.training.autoencoder import AutoencoderOptions, AutoencoderTask
 from trip_core.training.bank import Bank, BankConfig, cached
 from trip_core.training.dreamvideo import DreamVideoOptions, DreamVideoTask
 from trip_core.training.motion import MotionOptions, MotionTask
-from trip_core.training.state import save_weights
 from trip_core.training.task import Task, TaskContext
 from trip_core.training.trip import TripOptions, TripTask
+from trip_core.training.weights import save_weights
 from trip_core.training.words import WordsOptions, WordsTask
 
 SMALL_BANK = BankConfig(size=3, first=2, fresh=1)

@@ -24,9 +24,9 @@ from trip.nodes import (
     host_windows,
 )
 from trip.nodes.held_still import BoundStill, HeldStill
-from trip.trip_core.checkpoint import load_model
 from trip.trip_core.nn import layers
 from trip.trip_core.prior import PriorWeights
+from trip.trip_core.trip_file import load_model
 
 CPU, FRAMES = torch.device("cpu"), 4
 PATCHED = "diffusion_model.trip.unet.mid_block.attentions.0.proj_in"

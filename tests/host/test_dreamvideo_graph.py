@@ -9,7 +9,8 @@ from tests.host.graphs import combine, node, prepared, sampled
 from tests.tiny_dreamvideo import save_tiny_dreamvideo
 from trip_core.dreamvideo_file import load_dreamvideo
 from trip_core.pipeline_dreamvideo import animate_dreamvideo
-from trip_core.video_io import read_still, read_video
+from trip_core.stills import read_still
+from trip_core.video_io import read_video
 
 MODEL = "tiny_dreamvideo.safetensors"
 

@@ -17,7 +17,8 @@ from tests.host.conftest import error_of
 from tests.host.graphs import combine, node, sampled
 from tests.host.test_graph import saved_latent
 from tests.tiny import save_dynamicrafter
-from trip_core.dynamicrafter_file import TEXT, VAE, load_dynamicrafter
+from trip_core.dynamicrafter_file import load_dynamicrafter
+from trip_core.dynamicrafter_names import TEXT, VAE
 from trip_core.sampling import initial_latents, sample, timesteps
 from trip_core.systems.dynamicrafter import Conditioning, guide_frames, still_prior
 from trip_core.video_io import read_video

@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 
 from tests.host.conftest import error_of
 from tests.host.graphs import combine, node, prepared, sampled
-from trip_core.checkpoint import load_model
 from trip_core.pipeline import animate
-from trip_core.video_io import read_still
+from trip_core.stills import read_still
+from trip_core.trip_file import load_model
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.host.graphs import node, prepared, sampled
 from tests.host.websocket import messages
-from trip_core.checkpoint import EMBEDDED
+from trip_core.trip_file import EMBEDDED
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 

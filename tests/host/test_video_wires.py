@@ -8,7 +8,7 @@ import torch
 from tests.host.conftest import run_without_server, version
 from tests.host.graphs import combine, node
 from trip_core.codecs import CODECS
-from trip_core.encoders import Extras
+from trip_core.formats import Extras
 from trip_core.sound import Sound
 from trip_core.video_io import VideoWriter, read_video
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.nodes.clips import TEXTS, WIDGETS
+
 PACK = Path(__file__).parents[2]
 NAME = "custom_nodes_trip"
 
@@ -44,7 +46,7 @@ def part(pack):
 @pytest.fixture
 def folder(part, tmp_path, monkeypatch):
     """Node results go into ``tmp_path/output`` and ``tmp_path/temp``; progress counts only."""
-    host = part("host")
+    host, targets = part("host"), part("host_targets")
 
     def target(prefix, suffix, size, keep):
         del size
@@ -52,7 +54,7 @@ def folder(part, tmp_path, monkeypatch):
         path = root / f"{prefix}_00001_{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         subfolder = str(path.parent.relative_to(root)).removeprefix(".")
-        return host.Target(path, subfolder, root.name)
+        return targets.Target(path, subfolder, root.name)
 
     class Progress:
         cancel_at = None
@@ -70,8 +72,20 @@ def folder(part, tmp_path, monkeypatch):
                 self.step()
                 yield item
 
-    monkeypatch.setattr(host, "target", target)
+    monkeypatch.setattr(targets, "target", target)
     monkeypatch.setattr(host, "Progress", Progress)
     monkeypatch.setattr(host, "workflow_texts", lambda *given: given[1] if given[2] else {})
-    monkeypatch.setattr(host, "video_from_file", lambda path, fps: (path, fps))
+    monkeypatch.setattr(part("video_combine"), "animation_video", lambda path, fps: (path, fps))
     return tmp_path
+
+
+@pytest.fixture
+def combine(nodes, folder):
+    """Run Video Combine; return (ui, path)."""
+    del folder
+
+    def run(**inputs):
+        out = nodes["TRIP_VideoCombine"]().combine(**{**WIDGETS, "extra_pnginfo": TEXTS, **inputs})
+        return out["ui"], out["result"][0][0]
+
+    return run

@@ -3,16 +3,18 @@
 import sys
 from abc import ABCMeta, abstractmethod
 from fractions import Fraction
-from types import ModuleType, SimpleNamespace
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from types import SimpleNamespace
 
 import av
 import pytest
 import torch
 
-from tests.nodes.test_video_combine import clip
+from tests.nodes.clips import clip
 from tests.nodes.test_video_source import HostVideo
 from trip_core.codecs import CODECS
-from trip_core.encoders import Extras
+from trip_core.formats import Extras
 from trip_core.sound import Sound
 from trip_core.video_io import VideoWriter
 
@@ -50,7 +52,7 @@ def write(request, part, monkeypatch, tmp_path):
         "comfy_api.input_impl": {"VideoFromComponents": FromComponents, "VideoFromFile": FromFile},
         "comfy_api.util": {"VideoComponents": SimpleNamespace},
     }.items():
-        module = ModuleType(name)
+        module = module_from_spec(ModuleSpec(name, None))
         module.__dict__.update(content)
         monkeypatch.setitem(sys.modules, name, module)
 

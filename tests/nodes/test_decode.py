@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.nodes.test_video_combine import WIDGETS, tone
+from tests.nodes.clips import WIDGETS, tone
 from trip_core.video_io import read_video
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.tiny import save_tiny
-from trip_core.checkpoint import load_model
 from trip_core.pipeline import estimate_motion, fit_to_model
+from trip_core.trip_file import load_model
 
 FRAMES = 4
 

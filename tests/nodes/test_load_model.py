@@ -21,7 +21,7 @@ def test_replaced_weights_are_loaded_again(
     file = tmp_path / weights
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
-    monkeypatch.setattr(part("host"), "model_path", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(part("host_model_folder"), "model_path", lambda name: str(tmp_path / name))
     stamp = nodes["TRIP_LoadModel"].IS_CHANGED
     before = stamp(model, "auto")
     assert stamp(model, "auto") == before

@@ -8,10 +8,10 @@ import torch
 
 from tests.nodes.conftest import PACK
 from tests.tiny import save_tiny
-from trip_core.checkpoint import load_model
 from trip_core.metrics.by_frame import FrameSeries
 from trip_core.prior import PriorWeights
 from trip_core.stills import read_still
+from trip_core.trip_file import load_model
 
 ASSETS = PACK / "assets" / "stills"
 
@@ -208,7 +208,9 @@ def test_colours_hidden_under_alpha_stay_hidden(part):
 
 def test_a_frozen_clip_is_called_frozen(nodes, folder, part, monkeypatch):
     del folder
-    monkeypatch.setattr(part("host"), "show", lambda images: [{"filename": str(images.shape)}])
+    monkeypatch.setattr(
+        part("host_targets"), "show", lambda images: [{"filename": str(images.shape)}]
+    )
     still = picture().movedim(0, -1)[None]
     out = nodes["TRIP_AnimationReport"]().report(still.expand(4, -1, -1, -1), still)
     text, plot = out["result"]
@@ -218,7 +220,7 @@ def test_a_frozen_clip_is_called_frozen(nodes, folder, part, monkeypatch):
 
 def test_drift_and_a_foreign_first_frame_are_named(nodes, folder, part, monkeypatch):
     del folder
-    monkeypatch.setattr(part("host"), "show", lambda images: [len(images)])
+    monkeypatch.setattr(part("host_targets"), "show", lambda images: [len(images)])
     still = picture().movedim(0, -1)[None] * 0.5
     frames = torch.cat([still + 0.08 * k for k in range(1, 5)])
     text = nodes["TRIP_AnimationReport"]().report(frames, still)["result"][0]
@@ -227,7 +229,7 @@ def test_drift_and_a_foreign_first_frame_are_named(nodes, folder, part, monkeypa
 
 def test_a_still_with_transparency_is_the_picture_over_white(nodes, folder, part, monkeypatch):
     del folder
-    monkeypatch.setattr(part("host"), "show", lambda images: [len(images)])
+    monkeypatch.setattr(part("host_targets"), "show", lambda images: [len(images)])
     rgb, alpha = picture(), torch.linspace(0, 1, 96).expand(1, 64, -1)
     still = torch.cat([rgb, alpha]).movedim(0, -1)[None]  # [1, H, W, 4]
     over_white = (rgb * alpha + 1 - alpha).movedim(0, -1)[None].expand(4, -1, -1, -1)
@@ -238,7 +240,7 @@ def test_a_still_with_transparency_is_the_picture_over_white(nodes, folder, part
 
 def test_grey_clips_are_measured(nodes, folder, part, monkeypatch):
     del folder
-    monkeypatch.setattr(part("host"), "show", lambda images: [len(images)])
+    monkeypatch.setattr(part("host_targets"), "show", lambda images: [len(images)])
     grey = picture()[:1].movedim(0, -1)[None]
     for still in (grey, grey.expand(-1, -1, -1, 3)):
         text = nodes["TRIP_AnimationReport"]().report(grey.expand(4, -1, -1, -1), still)["result"][
@@ -274,7 +276,7 @@ def test_without_opencv_the_report_says_so(part, monkeypatch):
 
 
 def test_dates_in_prefixes(part):
-    text = part("host").with_date("a/%date:yyyy-MM-dd%/%date:hhmm%_b")
+    text = part("host_targets").with_date("a/%date:yyyy-MM-dd%/%date:hhmm%_b")
     assert re.fullmatch(r"a/\d{4}-\d\d-\d\d/\d{4}_b", text)
     assert text.startswith(f"a/{time.strftime('%Y')}")
 

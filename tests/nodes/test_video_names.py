@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def target(part, tmp_path, monkeypatch):
-    """Return ``host.target`` for a host that counts as ComfyUI does."""
+    """Return ``host_targets.target`` for a host that counts as ComfyUI does."""
     module = ModuleType("folder_paths")
 
     def get_save_image_path(prefix, root, width, height):
@@ -27,7 +27,7 @@ def target(part, tmp_path, monkeypatch):
     module.get_temp_directory = lambda: str(tmp_path / "temp")
     monkeypatch.setitem(sys.modules, "folder_paths", module)
     (tmp_path / "output").mkdir()
-    return lambda prefix, keep=True: part("host").target(prefix, ".mp4", (48, 64), keep)
+    return lambda prefix, keep=True: part("host_targets").target(prefix, ".mp4", (48, 64), keep)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from trip_core.codecs import CODECS, available_codecs
-from trip_core.encoders import Extras
+from trip_core.formats import Extras
 from trip_core.sound import Sound
 from trip_core.video_io import VideoWriter
 

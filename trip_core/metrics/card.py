@@ -23,7 +23,8 @@ class Evaluation:
         captions: A verdict for every caption tried.
         clips: Clips of photographs.
         scenes: Figures on procedural scenes.
-        words: Wordings understood.
+        words: Wordings of the grammar understood.
+        typed: Prompts as users type them understood.
         seconds: Wall time by stage, and of a median clip.
     """
 
@@ -35,6 +36,7 @@ class Evaluation:
     clips: list[PhotographClip]
     scenes: list[SceneFigures]
     words: list[WordFigures]
+    typed: list[WordFigures]
     seconds: dict[str, float]
 
     def failures(self, required: Collection[str]) -> list[str]:
@@ -74,6 +76,7 @@ class Evaluation:
             ],
             "scenes": [asdict(figures) for figures in self.scenes],
             "words": [asdict(figures) for figures in self.words],
+            "typed": [asdict(figures) for figures in self.typed],
             "seconds": self.seconds,
         }
         return _plain(content)
@@ -164,14 +167,26 @@ class Evaluation:
     def _words_section(self) -> str:
         if not self.words:
             return ""
-        rows = [
-            (w.kind, f"{100 * w.understood:.0f} %", w.worst.replace("|", "/")) for w in self.words
-        ]
         return (
             "## Words\n\nRandom captions of the grammar, with speed words, subjects and styles: "
             "share of which every motion parameter is read within 30 % (10 % of an ordinary move "
-            "where none was asked).\n\n" + _table(("kind", "understood", "first miss"), rows)
+            "where none was asked).\n\n"
+            + _words_table(self.words)
+            + "\n\nPrompts as users type them (`trip_core/metrics/typed_prompts.json`), written "
+            "without a look at the grammar and not used in training; what is held back is not "
+            "done. Of all "
+            f"{sum(w.wordings for w in self.typed)}, {100 * _share_understood(self.typed):.0f} % "
+            "are read right.\n\n" + _words_table(self.typed)
         )
+
+
+def _words_table(words: Sequence[WordFigures]) -> str:
+    rows = [(w.kind, f"{100 * w.understood:.0f} %", w.worst.replace("|", "/")) for w in words]
+    return _table(("kind", "understood", "first miss"), rows)
+
+
+def _share_understood(words: Sequence[WordFigures]) -> float:
+    return sum(w.understood * w.wordings for w in words) / sum(w.wordings for w in words)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

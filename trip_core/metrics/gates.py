@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ..data.captions import KINDS, plain_caption
+from ..data.captions import KINDS, MIXED_KINDS, plain_caption
 from ..nn.motion_field import MOTION_PARAMETERS
 from .photographs import CAMERA_KINDS, PhotographClip
 from .scenes import WEATHER_KINDS, SceneFigures
@@ -27,7 +27,6 @@ ACTIVITY = (0.5, 2.0)
 WEATHER_GAIN = 0.5
 
 #: Caption kinds that mix motions; each of those is judged by itself.
-_MIXED_KINDS = ("ambient", "gentle", "combined")
 PAN_KINDS = ("pan_left", "pan_right", "tilt_up", "tilt_down")
 #: Captions that the model ships for: a model in which one is held back is not to be shipped.
 REQUIRED_KINDS = (
@@ -174,7 +173,7 @@ def kinds_offered(understood: Collection[str]) -> list[str]:
     Args:
         understood: Motion parameters that it does not hold back.
     """
-    return [k for k in KINDS if k not in _MIXED_KINDS and parameters_of(k) <= set(understood)]
+    return [k for k in KINDS if k not in MIXED_KINDS and parameters_of(k) <= set(understood)]
 
 
 def understood_parameters(verdicts: Sequence[CaptionVerdict]) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..data.captions import plain_caption
-from ..video_io import fit_still, read_still
+from ..sizes import fit_still
+from ..stills import read_still
 from .optical_flow import DIRECTIONS, direction_followed
 from .report import ClipMeter, ClipReport
 from .subject import Subject, for_sheet

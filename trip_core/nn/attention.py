@@ -18,6 +18,8 @@ KeysValues = tuple[Tensor, Tensor]
 _GRID = 65535  # heads that a CUDA kernel takes at once; time has one for every pixel
 _SHORT = 32  # keys up to which plain products are faster in float32, too
 _SCORES = 2**19  # attention weights that are made at a time
+_COLUMNS = 128  # keys up to which a softmax is faster down columns than along rows
+_VECTOR = 32  # numbers of two bytes in a vector register of AVX-512
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -61,8 +63,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.dtype != torch.float32:
         # Rows of a head lie apart, which a product of small numbers takes badly.
         query, key = query.contiguous(), key.contiguous()
-    scores = query @ key.transpose(-1, -2)
-    weights = scores.softmax(-1, dtype=torch.float32)
+    if key.shape[2] > _COLUMNS:
+        weights = (query @ key.transpose(-1, -2)).softmax(-1, dtype=torch.float32)
+    else:
+        # A short row leaves a vector unit half empty; the same softmax down columns does not. Where
+        # columns end within a vector, small numbers are slower than float32.
+        dtype = torch.float32 if query.shape[2] % _VECTOR else None
+        weights = (key @ query.transpose(-1, -2)).softmax(-2, dtype=dtype).transpose(-1, -2)
     return weights.to(value.dtype) @ value
 
 

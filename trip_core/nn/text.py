@@ -25,7 +25,7 @@ class TextConfig:
 
     vocabulary: tuple[str, ...] = field(default=())
     width: int = 128
-    num_layers: int = 2
+    num_layers: int = 3
     num_heads: int = 4
     max_tokens: int = 64
 

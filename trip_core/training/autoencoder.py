@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor, nn
 
+from ..checkpoint import fill_module
 from ..data.world import World
 from ..nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from .bank import Bank, BankConfig, as_bytes, from_bytes, stills
 from .sheet import HELD_OUT, picture_grid
-from .state import load_into, load_start
 from .task import Batch, TaskContext
+from .weights import load_start
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class AutoencoderTask:
         )
         if options.start:
             parts, _ = load_start(context.run, options.start)
-            load_into(self.autoencoder, parts["vae"], repr(options.start))
+            fill_module(self.autoencoder, parts["vae"], repr(options.start))
         else:
             first = stills(World(options.size, context.seed))(min(64, options.bank.first), 0)
             self.autoencoder.initialise_from_patches(from_bytes(first["image"]) * 2 - 1)

@@ -14,21 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoint import fill_module
 from ..compose import compose
 from ..data.captions import Caption, plain_caption, sample_caption
 from ..data.world import World, WorldClip, render
+from ..intent import settle
 from ..nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.motion_field import motion_flow
 from ..nn.text import TextConfig, TextEncoder
 from ..nn.warp import warp
-from ..pipeline import settle
 from ..schedule import NoiseSchedule
 from ..tables import from_table
 from .bank import Bank, BankConfig, Sample, as_bytes, cached
 from .sheet import HELD_OUT, some_frames
-from .state import load_into, load_start
 from .task import Batch, TaskContext
+from .weights import load_start
 
 _SHEET_KINDS = ("truck_right", "clouds_right", "pan_left", "zoom_out", "snow", "object_right")
 
@@ -160,16 +161,16 @@ class FrozenParts(nn.Module):
             parts, made = load_start(run, autoencoder)
             config = from_table(AutoencoderConfig, made["vae"], "the vae's config")
             self.vae, self.latent_channels = TinyAutoencoder(config), config.latent_channels
-            load_into(self.vae, parts["vae"], repr(autoencoder))
+            fill_module(self.vae, parts["vae"], repr(autoencoder))
         if Path(words).is_dir():
             self.text = _folder_encoders(words)[1]
         else:
             parts, made = load_start(run, words)
             motion = from_table(MotionConfig, made["motion"], "the motion config")
             self.motion = MotionNetwork(motion)
-            load_into(self.motion, parts["motion"], repr(words))
+            fill_module(self.motion, parts["motion"], repr(words))
             self.text = TextEncoder(from_table(TextConfig, made["text"], "the text config"))
-            load_into(self.text, parts["text"], repr(words))
+            fill_module(self.text, parts["text"], repr(words))
         self.vae.to(memory_format=torch.channels_last)
 
     def encode(self, video: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checkpoint import fill_module
 from ..nn.unet3d import enable_gradient_checkpointing
 from ..prediction import x0_from
 from ..sampling import initial_latents, sample, timesteps
@@ -20,8 +21,8 @@ from ..systems.dreamvideo import PRESETS, Conditioning, DreamVideo, DreamVideoCo
 from .bank import from_bytes
 from .clips import ClipOptions, Clips, clip_error, noised, pictured_clips
 from .sheet import picture_grid
-from .state import load_begun, load_into, load_start
 from .task import Batch, TaskContext
+from .weights import load_begun, load_start
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,13 @@ def _start(options: DreamVideoOptions, run: Path) -> DreamVideo:
         advice = "from another model's UNet, name it as base"
         tensors, made = load_begun(run, options.start, "dreamvideo", "DreamVideo", advice)
         model = DreamVideo(DreamVideoConfig.from_dict(made))
-        load_into(model, tensors, repr(options.start))
+        fill_module(model, tensors, repr(options.start))
         return model
     if not options.base:
         return DreamVideo(config)
     base, weights = _base(options.base, run)
     model = DreamVideo(replace(base, stem_widths=config.stem_widths))
-    load_into(model.unet, weights, f"the base {options.base!r}")
+    fill_module(model.unet, weights, f"the base {options.base!r}")
     model.copy_base()
     return model
 

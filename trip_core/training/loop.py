@@ -7,22 +7,23 @@ the batch; so a run that was killed and resumed walks through the same weights, 
 import logging
 import math
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from .batches import make_batches
 from .config import StageConfig
 from .ema import EMA
 from .log import Log
 from .optimizer import learning_rate_share, make_accelerator, make_optimizer
-from .state import checkpoints, load_state, save_state, save_weights
+from .state import checkpoints, load_state, save_state
 from .task import Batch, Task
+from .weights import WEIGHTS, save_weights
 
 _log = logging.getLogger(__name__)
 
@@ -127,25 +128,8 @@ class _Trainer:
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield this process's batches from step ``start`` on, in order."""
-        stage, accelerator = self._stage, self._accelerator
-        share, rank = accelerator.num_processes, accelerator.process_index
-        total = stage.steps * stage.accumulation
-        numbers = [k * share + rank for k in range(start * stage.accumulation, total)]
-        data = _Batches(self._task, total * share)
-        made: Iterable[Batch | Exception] = (data[number] for number in numbers)
-        if stage.workers:
-            made = DataLoader(
-                data,
-                batch_size=None,
-                sampler=numbers,
-                num_workers=stage.workers,
-                worker_init_fn=_Beginning(stage.worker_threads),
-                prefetch_factor=4,
-            )
-        for batch in made:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        share, rank = self._accelerator.num_processes, self._accelerator.process_index
+        return make_batches(self._task, self._stage, start, share, rank)
 
     def step(self, step: int, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Take one optimizer step; return the last batch's loss, norm and parts."""
@@ -202,7 +186,7 @@ class _Trainer:
 
     def finish(self) -> Path:
         """Write the stage's weights, the averaged ones if there are any."""
-        weights = self._folder / "weights.safetensors"
+        weights = self._folder / WEIGHTS
         if self.main:
             final = self._average.shadow if self._average else self._parts.state_dict()
             save_weights(weights, final, self._task.config())
@@ -225,39 +209,6 @@ class _Trainer:
             f"norm {norm.item():g}; {last}; lower the learning rate, delete "
             f"{self._folder} and train the stage anew"
         )
-
-
-class _Batches(Dataset[Batch | Exception]):
-    """The task's batches by number, or why there is none.
-
-    An error that has its own sentence is handed over: raised in a background process, it would
-    come with that process's traceback in it.
-    """
-
-    def __init__(self, task: Task, count: int) -> None:
-        self._task, self._count = task, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Batch | Exception:
-        try:
-            return self._task.batch(index)
-        except (OSError, ValueError) as error:
-            return error
-
-
-class _Beginning:
-    """What a background process does first."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    def __call__(self, worker: int) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # to stop is for the loop, after its step
-        torch.set_num_threads(self._threads)
-        _log.debug("background process %d makes batches", worker)
 
 
 @contextmanager

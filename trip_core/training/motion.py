@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Generator, Tensor, nn
 
+from ..checkpoint import fill_module
 from ..data.world import World
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.motion_field import OBJECT, REGIONS
 from .bank import Bank, BankConfig, Sample, from_bytes, stills
 from .sheet import HELD_OUT, picture_grid
-from .state import load_into, load_start
 from .task import Batch, TaskContext
+from .weights import load_start
 
 _COLORS = torch.tensor([[0.45, 0.4, 0.35], [0.55, 0.8, 1.0], [0.1, 0.3, 0.8], [1.0, 0.5, 0.1]])
 
@@ -64,7 +65,7 @@ class MotionTask:
         if options.start:
             before, _ = load_start(context.run, options.start)
             for name, module in self.modules.items():
-                load_into(module, before[name], repr(options.start))
+                fill_module(module, before[name], repr(options.start))
         for module in self.modules.values():
             module.to(context.device)
         self.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ from ..checkpoint import read_config, save_checkpoint
 from ..pipeline import SamplingDefaults
 from ..tables import from_table
 from .config import PackConfig, StageConfig
-from .state import load_start
+from .weights import load_start
 
 
 def check_files(stages: list[StageConfig], packs: tuple[PackConfig, ...], run: Path) -> None:

@@ -18,6 +18,7 @@ from .pack import check_files, pack
 from .state import check_settings, save_settings
 from .task import Task, TaskContext, seeded
 from .trip import TripOptions, TripTask
+from .weights import WEIGHTS
 from .words import WordsOptions, WordsTask
 
 _log = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ def train(
     settings = {each.name: stage_settings(each, plan.seed) for each in wanted}
     for name, each in settings.items():
         check_settings(folder / name, each)
-    weights = [folder / each.name / "weights.safetensors" for each in wanted]
+    weights = [folder / each.name / WEIGHTS for each in wanted]
     left = [each for each, done in zip(wanted, weights, strict=True) if not done.is_file()]
     check_files(left, plan.pack if stage is None else (), folder)
     for each in wanted:
         target = folder / each.name
         if each not in left:
-            _log.info("stage %s is finished: %s", each.name, target / "weights.safetensors")
+            _log.info("stage %s is finished: %s", each.name, target / WEIGHTS)
             continue
         task = make_task(each, folder, plan.seed, device)
         save_settings(target, settings[each.name])

@@ -1,4 +1,4 @@
-"""Resumable training checkpoints and stage weights: safetensors and JSON, nothing pickled.
+"""Resumable training checkpoints, and the settings they belong to: safetensors and JSON alone.
 
 A checkpoint folder ``checkpoint-00000500`` holds the modules, their average, the optimizer's
 moments and ``state.json``. It is written beside its place and renamed, so that a kill at any moment
@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import load_parts, read_config
-from ..tensor_files import read_header, read_tensors, write_tensors
+from ..checkpoint import fill_module
+from ..tensor_files import read_tensors, write_tensors
+from .weights import WEIGHTS
 
 _PREFIX = "checkpoint-"
 _PARTIAL = ".partial-"
 _SETTINGS = "settings.json"
-_WEIGHTS = "weights.safetensors"
 
 
 def save_state(
@@ -107,7 +107,7 @@ def load_state(
         raise ValueError(
             f"{error}; or delete {checkpoint}: --resume then takes the one before it, if any"
         ) from None
-    load_into(module, modules, str(checkpoint))
+    fill_module(module, modules, str(checkpoint))
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
@@ -140,7 +140,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         ValueError: If settings differ, naming them, or the note is damaged.
     """
     noted = folder / _SETTINGS
-    begun = checkpoints(folder) or (folder / _WEIGHTS).is_file()
+    begun = checkpoints(folder) or (folder / WEIGHTS).is_file()
     if not begun or not noted.is_file():
         return
     old = _read_table(noted)
@@ -163,104 +163,3 @@ def _read_table(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); copy it again") from None
     return table
-
-
-def load_into(module: nn.Module, tensors: dict[str, Tensor], origin: str) -> None:
-    """Load tensors into a module, naming the first keys or shapes that do not fit.
-
-    Raises:
-        ValueError: If names or shapes differ.
-    """
-    own = module.state_dict()
-    wrong = [f"{k} is missing" for k in own if k not in tensors]
-    wrong += [f"{k} is not of this model" for k in tensors if k not in own]
-    wrong += [
-        f"{k} is {tuple(v.shape)} instead of {tuple(own[k].shape)}"
-        for k, v in tensors.items()
-        if k in own and own[k].shape != v.shape
-    ]
-    if wrong:
-        raise ValueError(f"{origin} does not fit the model: {'; '.join(wrong[:3])}")
-    module.load_state_dict(tensors)
-
-
-def save_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write a stage's final weights, their configuration in the metadata."""
-    write_tensors(path, tensors, {"training_config": json.dumps(config)})
-
-
-def load_start(run: Path, start: str) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read the weights that a stage builds on.
-
-    Args:
-        run: Folder of the run.
-        start: Name of an earlier stage of the run, or the path of a finished model
-            (``.safetensors``), which training then continues.
-
-    Returns:
-        What ``load_weights`` returns; a model's half-precision weights as float32.
-
-    Raises:
-        ValueError: If the stage was not trained, or the model cannot be read.
-    """
-    if not start.endswith(".safetensors"):
-        return load_weights(run / start / _WEIGHTS)
-    path = Path(start)
-    config = read_config(path)
-    names = [name for name in config if name not in ("defaults", "card")]
-    parts = load_parts(path, names)
-    return {
-        name: {k: v.float() if v.is_floating_point() else v for k, v in part.items()}
-        for name, part in parts.items()
-    }, {name: config[name] for name in names}
-
-
-def load_begun(
-    run: Path, start: str, part: str, system: str, advice: str
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the one network of ``start`` that training goes on with.
-
-    Args:
-        run: Folder of the run.
-        start: As ``load_start`` takes it.
-        part: Name of the network's tensors there.
-        system: What users call the network.
-        advice: What else can be done, for the error.
-
-    Returns:
-        (its tensors, its configuration).
-
-    Raises:
-        ValueError: If ``start`` cannot be read or holds no such network.
-    """
-    parts, made = load_start(run, start)
-    if part not in parts:
-        raise ValueError(
-            f"start = {start!r} holds no {system} but {', '.join(parts)}; to begin {advice}"
-        )
-    return parts[part], made[part]
-
-
-def load_weights(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read a stage's final weights.
-
-    Returns:
-        (tensors by module name and key, configurations by module name).
-
-    Raises:
-        ValueError: If the stage was not trained or the file is damaged.
-    """
-    if not path.is_file():
-        raise ValueError(
-            f"there are no weights at {path}; train stage {path.parent.name!r} of this run first"
-        )
-    tensors = read_tensors(path)
-    try:
-        config = json.loads(read_header(path).metadata.get("training_config", "{}"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} has a damaged training_config ({error})") from None
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        module, name = key.split(".", 1)
-        parts.setdefault(module, {})[name] = value
-    return parts, config

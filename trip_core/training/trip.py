@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checkpoint import fill_module
 from ..fusion import compress_gate
 from ..nn.unet3d import enable_gradient_checkpointing
 from ..sampling import initial_latents, sample, timesteps
@@ -20,8 +21,8 @@ from ..systems.trip import PRESETS, TRIP, Conditioning, TRIPConfig
 from .bank import from_bytes
 from .clips import ClipOptions, Clips, clip_error, noised, warped_clips
 from .sheet import picture_grid
-from .state import load_begun, load_into
 from .task import Batch, TaskContext
+from .weights import load_begun
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _start(options: TripOptions, run: Path) -> TRIP:
     if options.start:
         tensors, made = load_begun(run, options.start, "trip", "TRIP", "anew, leave start out")
         model = TRIP(TRIPConfig.from_dict(made))
-        load_into(model, tensors, repr(options.start))
+        fill_module(model, tensors, repr(options.start))
         return model
     if options.preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {options.preset!r}")

@@ -11,14 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoint import fill_module
 from ..data.captions import sample_caption, vocabulary
 from ..nn.motion import MotionConfig, MotionNetwork
 from ..nn.text import TextConfig, TextEncoder
-from .state import load_into, load_start
 from .task import Batch, TaskContext
+from .weights import load_start
 
 #: An error below this share of an ordinary move is not seen in a clip.
 _CLOSE = 0.1
+_PARTS = 4
+_COMBINED = ("combined", "combined", "cameras", "denied", "ambient")
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class WordsOptions:
         start: Earlier stage, or a model's file, whose motion network reads the words; its
             pictures' side is kept as it is, and its text encoder, if it has one, is trained on.
             Empty: new networks.
-        combined: Share of captions that combine motions, beyond the grammar's own: which speed
-            belongs to which motion is the last thing to be learned.
+        combined: Share of captions that combine or deny motions, beyond the grammar's own: which
+            word belongs to which motion is the last thing to be learned.
         text: Fields of ``TextConfig``; its vocabulary is the grammar's.
     """
 
@@ -50,9 +53,9 @@ class WordsTask:
         if options.start:
             tensors, made = load_start(context.run, options.start)
             self.motion = MotionNetwork(MotionConfig(**made["motion"]))
-            load_into(self.motion, tensors["motion"], repr(options.start))
+            fill_module(self.motion, tensors["motion"], repr(options.start))
             if "text" in tensors:
-                load_into(self.text, tensors["text"], repr(options.start))
+                fill_module(self.text, tensors["text"], repr(options.start))
         self.motion.requires_grad_(False)
         for part in (self.motion.read, self.motion.head):
             part.requires_grad_(True)
@@ -67,11 +70,12 @@ class WordsTask:
     def batch(self, index: int) -> Batch:
         """Return captions and the motion that they mean."""
         rng = random.Random(f"{self._context.seed} {index}")
-        kinds = [rng.random() < self._options.combined for _ in range(self._context.batch_size)]
-        captions = [sample_caption(rng, "combined" if mixed else None) for mixed in kinds]
-        ids = self.text.tokenize([caption.text for caption in captions])
+        mixed = [rng.random() < self._options.combined for _ in range(self._context.batch_size)]
+        kinds = [rng.choice(_COMBINED) if m else None for m in mixed]
+        captions = [sample_caption(rng, kind) for kind in kinds]
+        captions.sort(key=lambda caption: len(caption.text))  # for loss()
         return {
-            "ids": ids[:, : max(1, int((ids > 0).sum(1).max()))],
+            "ids": self.text.tokenize([caption.text for caption in captions]),
             "parameters": torch.tensor([caption.parameters for caption in captions]),
         }
 
@@ -82,10 +86,15 @@ class WordsTask:
         and the network stays there for thousands of steps.
         """
         scale = self.motion.get_buffer("parameter_scale")
-        read = self.motion.understand(self.text(batch["ids"])) / scale
+        read = torch.cat([self._read(ids) for ids in batch["ids"].chunk(_PARTS)]) / scale
         asked = batch["parameters"] / scale
         right = ((read - asked).abs() < _CLOSE).all(1).float().mean()
         return 10 * F.smooth_l1_loss(read, asked, beta=0.2), {"right": right.detach()}
+
+    def _read(self, ids: Tensor) -> Tensor:
+        """Read captions of about the same length: no work on what only the longest need."""
+        longest = max(1, int((ids > 0).sum(1).max()))
+        return self.motion.understand(self.text(ids[:, :longest]))
 
     def sheet(self) -> None:
         """Words have no picture."""

@@ -33,12 +33,14 @@ async function openTemplate(page) {
 }
 
 async function run(page) {
-  await page.evaluate(() => app.queuePrompt(0));
   seen.status = await page.evaluate(async () => {
+    const newest = async () =>
+      Object.entries(await (await fetch("/api/history?max_items=1")).json())[0] ?? [null, {}];
+    const [before] = await newest(); // of other tests in this host
+    await app.queuePrompt(0);
     for (let waited = 0; waited < 240; waited++) {
-      const history = await (await fetch("/api/history?max_items=1")).json();
-      const ended = Object.values(history).find((entry) => entry.status);
-      if (ended) return ended.status.status_str;
+      const [ident, { status }] = await newest();
+      if (ident !== before && status) return status.status_str;
       await new Promise((next) => setTimeout(next, 1000));
     }
     return "it did not end";
