@@ -2,7 +2,8 @@
 
 Regions and depth come from a small picture; here they are refined by the still's edges, the still
 is taken apart into plates (sky, water, the rest), each plate moves by its own flow, and the frames
-are put together again. Nothing is resampled twice, so moved pixels stay as sharp as the still's.
+are put together again. Nothing is resampled twice, and plates are read finer than their pixels
+lie, so moved pixels stay as sharp as the still's.
 What no plate can give comes from generated frames: places that come into view, weather and light.
 """
 
@@ -33,7 +34,7 @@ from .nn.motion_field import (
     parameter,
     read_at,
 )
-from .nn.warp import sample_at
+from .plate import Plate
 
 Edges = Literal["mirror", "generate", "overscan"]
 #: Motion that displaces nothing: only generated frames show it.
@@ -233,24 +234,24 @@ def _guided_fit(
     return mean(weights.flatten(1, 2)).unflatten(1, (count, 3)), mean(offset)
 
 
-def _plates(still: Tensor, motion: StillMotion) -> dict[int, Tensor]:
+def _plates(still: Tensor, motion: StillMotion) -> dict[int, Plate]:
     """Take the still apart: one plate a region that moves by itself, completed where hidden."""
     moves = {
         SKY: _moves(motion, "sky_x", "sky_y"),
         WATER: _moves(motion, "ripple", "water_x"),
         OBJECT: _moves(motion, "object_x", "object_y", "object_turn", "sway"),
     }
-    plates = {0: still[None].float()}
+    pictures = {0: still[None].float()}
     for region, moving in moves.items():
         share = motion.regions[0, region]
         if not moving or bool((share < 0.5).all()):
             continue
         if region == OBJECT:  # the object moves off; what it hid is completed behind it
-            plates[OBJECT] = still[None].float()
-            plates[0] = complete(still, share < 0.05)[None]
+            pictures[OBJECT] = still[None].float()
+            pictures[0] = complete(still, share < 0.05)[None]
         else:
-            plates[region] = complete(still, share > 0.95)[None]
-    return plates
+            pictures[region] = complete(still, share > 0.95)[None]
+    return {region: Plate(picture) for region, picture in pictures.items()}
 
 
 def _moves(motion: StillMotion, *names: str) -> bool:
@@ -293,17 +294,17 @@ def complete(still: Tensor, known: Tensor) -> Tensor:
     )
 
 
-def _frame(plates: dict[int, Tensor], motion: StillMotion, move: FrameMotion) -> Tensor:
+def _frame(plates: dict[int, Plate], motion: StillMotion, move: FrameMotion) -> Tensor:
     """Put one frame together, ``[1, 3, H, W]``."""
-    frame = _read(plates[0], move.camera)
+    frame = plates[0].read(move.camera)
     regions = motion.regions
     for region, place in ((SKY, move.sky), (WATER, move.water)):
         if region in plates:
             share = read_at(regions[:, region : region + 1], move.camera)
-            frame = frame + (_read(plates[region], place) - frame) * share
+            frame = frame + (plates[region].read(place) - frame) * share
     if OBJECT in plates:
         share = read_at(regions[:, OBJECT:], move.object)
-        frame = frame + (_read(plates[OBJECT], move.object) - frame) * share
+        frame = frame + (plates[OBJECT].read(move.object) - frame) * share
     return frame
 
 
@@ -311,14 +312,6 @@ def _local_mean(x: Tensor, window: int) -> Tensor:
     """Average over square windows of odd side, cut at the edges: one axis after the other."""
     rows = F.avg_pool2d(x, (window, 1), 1, (window // 2, 0), count_include_pad=False)
     return F.avg_pool2d(rows, (1, window), 1, (0, window // 2), count_include_pad=False)
-
-
-def _read(plate: Tensor, position: Tensor) -> Tensor:
-    """Read a plate at short-side coordinates, its edges mirrored."""
-    height, width = plate.shape[-2:]
-    centre = position.new_tensor([width / 2, height / 2]).view(1, 2, 1, 1)
-    pixels = position * min(height, width) + centre - 0.5
-    return sample_at(plate, pixels, "reflection", "bicubic")
 
 
 def _fill(frame: Tensor, generated: Tensor, visibility: Tensor) -> Tensor:

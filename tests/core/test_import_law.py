@@ -33,7 +33,7 @@ FLOORS = (
         "picture_files",
         "video_io",
     ),
-    ("fusion", "guidance", "sampling", "solvers", "compose", "anchor", "intent"),
+    ("fusion", "guidance", "sampling", "solvers", "compose", "plate", "anchor", "intent"),
     ("systems",),
     ("pipeline", "pipeline_dreamvideo", "pipeline_dynamicrafter"),
     (
