@@ -14,10 +14,21 @@ from trip_core.nn.autoencoder import AutoencoderConfig, TinyAutoencoder
 from trip_core.nn.motion import MotionConfig, MotionNetwork
 from trip_core.nn.motion_field import MOTION_PARAMETERS
 from trip_core.nn.text import TextConfig, TextEncoder
+from trip_core.nn.unet3d import VideoUNetConfig
 from trip_core.schedule import dynamic_rescale
 from trip_core.systems.trip import PRESETS, TRIP
 
 FIXTURES = Path(__file__).parent / "fixtures"
+#: A video UNet with every kind of block.
+TINY_UNET = VideoUNetConfig(
+    down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+    up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+    block_out_channels=(8, 16),
+    layers_per_block=1,
+    cross_attention_dim=12,
+    attention_head_dim=4,
+    norm_num_groups=4,
+)
 WORDS = ("the", "camera", "pans", "left", "right", "gentle", "waves", "slowly", "moves", "water")
 
 

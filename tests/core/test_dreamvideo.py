@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiny import TINY_UNET
 from trip_core import guidance
-from trip_core.nn.unet3d import VideoUNet, VideoUNetConfig
+from trip_core.nn.unet3d import VideoUNet
 from trip_core.sampling import sample
 from trip_core.systems.dreamvideo import (
     PRESETS,
@@ -21,15 +22,7 @@ from trip_core.systems.dreamvideo import (
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = DreamVideoConfig(
-    unet=VideoUNetConfig(
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        cross_attention_dim=12,
-        attention_head_dim=4,
-        norm_num_groups=4,
-    ),
+    unet=TINY_UNET,
     stem_widths=(4, 6, 8, 8),
 )
 

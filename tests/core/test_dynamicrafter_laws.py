@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.tiny import TINY_UNET
 from trip_core import guidance, sampling
 from trip_core.nn.resampler import ResamplerConfig
 from trip_core.nn.unet3d import VideoUNetConfig
@@ -21,16 +22,7 @@ from trip_core.systems.dynamicrafter import (
 )
 
 TINY = DynamiCrafterConfig(
-    unet=VideoUNetConfig(
-        in_channels=8,
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        cross_attention_dim=12,
-        attention_head_dim=4,
-        norm_num_groups=4,
-    ),
+    unet=replace(TINY_UNET, in_channels=8),
     resampler=ResamplerConfig(
         in_dim=6, width=8, out_dim=12, depth=1, num_heads=2, head_dim=4, num_frames=4
     ),

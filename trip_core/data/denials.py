@@ -161,31 +161,41 @@ def denial(rng: random.Random, moves: Parameters) -> tuple[str, tuple[str, ...]]
     Returns:
         (the sentence, the motion parameters that it denies).
     """
-    options = [d for d in _CAMERA if not d.conflicts(moves)]
+    cameras = [d for d in _CAMERA if not d.conflicts(moves)]
     things = [d for d in _THINGS if not d.conflicts(moves)]
     others = [o for o in _OTHERS if moves.keys().isdisjoint(o[0])]
     choice = rng.random()
-    if options and choice < 0.55:
-        first, second = rng.choice(options), rng.choice(options)
-        pair = rng.random() < 0.2 and second is not first
-        if rng.random() < 0.55:
-            verb = rng.choice(first.verbs) + (f" or {rng.choice(second.verbs)}" if pair else "")
-            words = _said(rng.choice(_CAMERA_VERBS), verb)
-        else:
-            joint = rng.choice((" or ", ", no ", " and no "))
-            noun = rng.choice(first.nouns) + (joint + rng.choice(second.nouns) if pair else "")
-            words = rng.choice(_CAMERA_NOUNS).format(noun)
-        return words, first.names + (second.names if pair else ())
+    if cameras and choice < 0.55:
+        return _camera_denial(rng, cameras)
     if things and (choice < 0.9 or not others):
-        denied = rng.choice(things)
-        subject = rng.choice(denied.nouns)
-        if rng.random() < 0.5:
-            words = rng.choice(_THING_VERBS).format(subject, rng.choice(denied.verbs))
-        else:
-            words = rng.choice(_THING_STATES).format(subject)
-        return _agree(words, subject), denied.names
+        return _thing_denial(rng, things)
     names, wordings = rng.choice(others)
     return rng.choice(wordings), names
+
+
+def _camera_denial(rng: random.Random, options: list[_Denied]) -> tuple[str, tuple[str, ...]]:
+    """Deny a move of the camera, at times two: "do not pan or zoom", "no pan, no zoom"."""
+    first, second = rng.choice(options), rng.choice(options)
+    pair = rng.random() < 0.2 and second is not first
+    if rng.random() < 0.55:
+        verb = rng.choice(first.verbs) + (f" or {rng.choice(second.verbs)}" if pair else "")
+        words = _said(rng.choice(_CAMERA_VERBS), verb)
+    else:
+        joint = rng.choice((" or ", ", no ", " and no "))
+        noun = rng.choice(first.nouns) + (joint + rng.choice(second.nouns) if pair else "")
+        words = rng.choice(_CAMERA_NOUNS).format(noun)
+    return words, first.names + (second.names if pair else ())
+
+
+def _thing_denial(rng: random.Random, options: list[_Denied]) -> tuple[str, tuple[str, ...]]:
+    """Deny that something moves: "the clouds do not drift", "keep the water still"."""
+    denied = rng.choice(options)
+    subject = rng.choice(denied.nouns)
+    if rng.random() < 0.5:
+        words = rng.choice(_THING_VERBS).format(subject, rng.choice(denied.verbs))
+    else:
+        words = rng.choice(_THING_STATES).format(subject)
+    return _agree(words, subject), denied.names
 
 
 def denial_words() -> list[str]:
